@@ -1,0 +1,100 @@
+"""Export a checkpoint to ONNX: dynamic batch axis, the declared opset, byte-stable."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from recipes.errors import ExportError
+
+ONNX = "model.onnx"
+# A protobuf message cannot exceed 2 GiB; what else is in the file needs room too.
+INLINE_LIMIT = 2**31 - 64 * 2**20
+
+
+def export_onnx(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    opset: int,
+    folder: Path,
+    *,
+    inline_limit: int = INLINE_LIMIT,
+) -> Path:
+    """Write `model.onnx`, from `input` float32 `(batch, *shape)` to `output` `(batch, outputs)`.
+
+    The weights are inside; above `inline_limit` bytes they are in one `model.onnx.data` beside
+    it. Raises `ExportError` when the exporter fails, gives another opset, or loses the dynamic
+    axis, and when the ONNX checker refuses the file.
+    """
+    model.eval()
+    exported = _export(model, shape, opset)
+    for graph in (exported.graph, *(f.graph for f in exported.functions.values())):
+        _strip(graph)
+    exported.metadata_props.clear()
+    exported.doc_string = None
+    _check_declared(exported, opset)
+    path = folder / ONNX
+    weights = sum(v.const_value.nbytes for v in exported.graph.initializers.values() if v.const_value)
+    side_file = f"{ONNX}.data" if weights > inline_limit else None
+    ir.save(exported, path, external_data=side_file)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{ONNX}: the ONNX checker refuses it: {error}") from error
+    return path
+
+
+def _export(model: nn.Module, shape: tuple[int, ...], opset: int) -> ir.Model:
+    with warnings.catch_warnings():
+        # The exporter's own use of what torch deprecates is not for our users to mend.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(2, *shape),),
+                dynamo=True,
+                opset_version=opset,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ExportError(f"the model cannot be exported to ONNX: {reason}") from error
+    assert program is not None
+    return program.model  # type: ignore[no-any-return]
+
+
+def _strip(graph: ir.Graph) -> None:
+    """Remove stack traces and source paths, which differ from folder to folder."""
+    graph.metadata_props.clear()
+    graph.doc_string = None
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        values += node.outputs
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
+
+
+def _check_declared(exported: ir.Model, opset: int) -> None:
+    actual = exported.graph.opset_imports.get("", 0)
+    if actual != opset:
+        raise ExportError(
+            f"asked for opset {opset}, the exporter gave {actual}: set [export] opset = {actual}"
+        )
+    for value in (*exported.graph.inputs, *exported.graph.outputs):
+        if value.shape is None or not value.shape.is_dynamic(0):
+            raise ExportError(
+                f"{value.name}: the batch axis is fixed at {value.shape and value.shape[0]}: the "
+                "model bakes a batch size into its graph"
+            )

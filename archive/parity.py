@@ -1,0 +1,145 @@
+"""The gate between export and archive: every backend agrees with the checkpoint, or no archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from archive.types import ParityCase, ParityReport
+
+Array = NDArray[np.float32]
+Backend = Callable[[Array], Array]
+
+# The sizes that break differently: alone, the traced one, an odd one, and more than traced.
+BATCHES = (1, 2, 3, 7)
+# Single rows are the slow case, and the last hundreds of them say nothing new.
+_MOST_CALLS = 64
+
+
+def compare(
+    model: nn.Module,
+    traced: Path,
+    onnx: Path,
+    inputs: Array,
+    *,
+    atol: float,
+    rtol: float,
+    classification: bool,
+    batches: tuple[int, ...] = BATCHES,
+) -> ParityReport:
+    """Compare TorchScript and onnxruntime with the eager model over real inputs `(N, …)`.
+
+    An output agrees when `|output - reference| <= atol + rtol * |reference|`, and NaN and
+    infinity stand at the same places.
+    """
+    eager = _torch_backend(model)
+    reference = np.concatenate([eager(part) for part in _parts(inputs, 64)])
+    cases = []
+    backends: tuple[tuple[Literal["torchscript", "onnxruntime"], Backend], ...] = (
+        ("torchscript", _torch_backend(torch.jit.load(str(traced), map_location="cpu").eval())),
+        ("onnxruntime", _onnx_backend(onnx)),
+    )
+    for name, run in backends:
+        for batch in batches:
+            count = min(len(inputs), batch * _MOST_CALLS)
+            # A remainder would be another batch size: the case says which one it measured.
+            count -= count % batch
+            cases.append(
+                _case(
+                    name, run, inputs[:count], reference[:count], batch, atol, rtol, classification
+                )
+            )
+    return ParityReport(
+        atol=atol,
+        rtol=rtol,
+        samples=len(inputs),
+        cases=cases,
+        ok=all(case.ok for case in cases),
+    )
+
+
+def _case(
+    backend: Literal["torchscript", "onnxruntime"],
+    run: Backend,
+    inputs: Array,
+    reference: Array,
+    batch: int,
+    atol: float,
+    rtol: float,
+    classification: bool,
+) -> ParityCase:
+    def failed(problem: str) -> ParityCase:
+        return ParityCase(
+            backend=backend, batch=batch, samples=len(inputs), max_abs=-1.0, max_rel=-1.0,
+            flips=0, worst_sample=0, ok=False, problem=problem,
+        )  # fmt: skip
+
+    if not len(inputs):
+        return failed(f"fewer held-out samples than one batch of {batch}")
+    try:
+        outputs = np.concatenate([run(part) for part in _parts(inputs, batch)])
+    except RuntimeError as error:
+        return failed(f"fails to run: {str(error).strip().splitlines()[-1]}")
+    if outputs.shape != reference.shape:
+        return failed(f"gives shape {outputs.shape}, not {reference.shape}")
+    finite = np.isfinite(reference)
+    if not np.array_equal(finite, np.isfinite(outputs)) or not np.array_equal(
+        outputs[~finite], reference[~finite], equal_nan=True
+    ):
+        return failed("NaN or infinity at other places than the checkpoint's")
+    difference = np.where(finite, np.abs(outputs - reference), 0.0)
+    magnitude = np.where(finite, np.abs(reference), 0.0)
+    excess = (difference - (atol + rtol * magnitude)).reshape(len(inputs), -1).max(axis=1)
+    relative = difference / np.maximum(magnitude, np.finfo(np.float32).tiny)
+    flips = 0
+    if classification:
+        flips = int((outputs.argmax(axis=1) != reference.argmax(axis=1)).sum())
+    return ParityCase(
+        backend=backend,
+        batch=batch,
+        samples=len(inputs),
+        max_abs=float(difference.max()),
+        max_rel=float(relative.max()),
+        flips=flips,
+        worst_sample=int(excess.argmax()),
+        ok=bool(excess.max() <= 0),
+        problem="" if excess.max() <= 0 else "differs by more than the tolerance",
+    )
+
+
+def _parts(inputs: Array, batch: int) -> list[Array]:
+    return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
+
+
+def _torch_backend(model: Any) -> Backend:
+    def run(inputs: Array) -> Array:
+        with torch.inference_mode():
+            return model(torch.from_numpy(inputs)).numpy()  # type: ignore[no-any-return]
+
+    return run
+
+
+def _onnx_backend(path: Path) -> Backend:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def run(inputs: Array) -> Array:
+        try:
+            return session.run(None, {name: inputs})[0]  # type: ignore[no-any-return]
+        # Its exceptions share no public base but this one; what it says goes into the report.
+        except Exception as error:  # noqa: BLE001
+            raise RuntimeError(str(error)) from error
+
+    return run

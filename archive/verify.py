@@ -1,0 +1,70 @@
+"""Prove an archive: read it strictly, then run it as TorchServe would, in a clean process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from archive.files import sha256_file
+from archive.reader import read_contents, unpack
+from archive.types import GOLDEN_INDEX, VerifyReport
+
+PROBE = Path(__file__).with_name("probe.py")
+# Importing torch on a busy machine takes most of it.
+_TIMEOUT_S = 600
+
+
+def verify(mar: Path) -> VerifyReport:
+    """Check an archive and return what is wrong with it, member by member.
+
+    Names, checksums, recorded digests and the manifest come first; only if all of them hold is
+    the archive unpacked, loaded by TorchServe's model loader in a process that cannot import the
+    project, and sent its golden samples.
+    """
+    contents = read_contents(mar)
+    problems, golden = contents.problems, 0
+    if not problems:
+        with tempfile.TemporaryDirectory(prefix="marwright-verify-") as folder:
+            unpack(mar, Path(folder))
+            result = _probe(Path(folder))
+        problems = [*problems, *result["problems"]]
+        golden = result["golden_samples"]
+    if contents.proof is not None and not problems and not golden:
+        problems = [f"{GOLDEN_INDEX}: a proven archive has golden samples"]
+    return VerifyReport(
+        sha256=sha256_file(mar),
+        size=mar.stat().st_size,
+        members=len(contents.digests),
+        golden_samples=golden,
+        proven=contents.proof is not None and not problems,
+        problems=problems,
+    )
+
+
+def _probe(folder: Path) -> dict[str, Any]:
+    # Nothing of our environment that could change what is imported or how many threads run.
+    kept = ("PATH", "HOME", "TMPDIR", "TEMP", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    # Isolated mode: neither the working folder nor PYTHONPATH is on the path.
+    command = [sys.executable, "-I", str(PROBE), str(folder)]
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False,
+            timeout=_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"problems": [f"loading it took more than {_TIMEOUT_S} s"], "golden_samples": 0}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        tail = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return {
+            "problems": [f"the process that loads it ended with {done.returncode}: {tail}"],
+            "golden_samples": 0,
+        }
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result

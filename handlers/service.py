@@ -1,0 +1,117 @@
+"""Load once, answer batches: what every handler of ours is made of.
+
+A handler module says how a request is read and how logits become an answer, and offers TorchServe
+
+    service = Service(read=..., answer=...)
+    handle = service.handle
+
+A request may hold several rows; requests of one batch go through the model together, and a bad
+one gets its own 4xx while its neighbours are answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.request import BadRequest, body_of, json_answer, json_error
+from handlers.spec import PreprocessSpec, load_spec
+
+logger = logging.getLogger(__name__)
+
+# HTTP reason phrases must be ASCII: TorchServe counts their characters as bytes.
+_PHRASES = {400: "Bad Request", 413: "Payload Too Large", 500: "Internal Server Error"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model with all that its answers need. `model` maps `(N, …)` to `(N, outputs)`."""
+
+    model: Callable[[torch.Tensor], torch.Tensor]
+    spec: PreprocessSpec
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+# A request's body -> float32 (n, …), n >= 1; raises BadRequest.
+Read = Callable[[object, Any], torch.Tensor]
+# Logits (n, outputs) of one request -> a JSON-ready answer.
+Answer = Callable[[torch.Tensor, Loaded], object]
+
+
+class Service:
+    """The entry point of a handler; TorchServe calls `handle(None, context)` first, to load."""
+
+    def __init__(self, *, read: Read, answer: Answer, loaded: Loaded | None = None) -> None:
+        self.read = read
+        self.answer = answer
+        self.loaded = loaded
+
+    def handle(self, data: Sequence[Mapping[str, Any]] | None, context: Any) -> list[bytes] | None:
+        """Answer a batch: one JSON document for each request, its status set in `context`."""
+        if data is None:
+            self.loaded = load(context)
+            return None
+        answers, statuses = self.answers(data)
+        for index, status in enumerate(statuses):
+            context.set_response_content_type(index, "application/json")
+            if status != 200:
+                context.set_response_status(status, _PHRASES.get(status, "Error"), index)
+        return answers
+
+    def answers(self, data: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], list[int]]:
+        """Return the answers and the HTTP statuses of a batch of requests."""
+        assert self.loaded is not None, "TorchServe loads the model before it sends requests"
+        inputs: dict[int, torch.Tensor] = {}
+        results: dict[int, tuple[bytes, int]] = {}
+        for index, fields in enumerate(data):
+            try:
+                inputs[index] = self.read(body_of(fields), self.loaded.spec)
+            except BadRequest as bad:
+                results[index] = (json_error(bad.status, str(bad)), bad.status)
+        if inputs:
+            with torch.inference_mode():
+                batch = torch.cat(list(inputs.values())).to(self.loaded.device)
+                outputs = self.loaded.model(batch).float().cpu()
+            parts = outputs.split([len(part) for part in inputs.values()])
+            for index, part in zip(inputs, parts, strict=True):
+                results[index] = self._answer_one(part)
+        ordered = [results[index] for index in range(len(data))]
+        return [answer for answer, _ in ordered], [status for _, status in ordered]
+
+    def _answer_one(self, outputs: torch.Tensor) -> tuple[bytes, int]:
+        assert self.loaded is not None
+        if not bool(torch.isfinite(outputs).all()):
+            logger.error("the model's output holds NaN or infinity")
+            return json_error(500, "the model's output is not finite for this input"), 500
+        return json_answer(self.answer(outputs, self.loaded)), 200
+
+
+def load(context: Any) -> Loaded:
+    """Load the archive's model as TorchServe unpacked it, and warm it up."""
+    folder = Path(context.system_properties["model_dir"])
+    gpu = context.system_properties.get("gpu_id")
+    device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
+    options = (context.model_yaml_config or {}).get("handler") or {}
+    # Workers share the machine: each would otherwise take every core for itself.
+    torch.set_num_threads(int(options.get("threads", 1)))
+    spec = load_spec(folder / "preprocess.json")
+    labels_file = folder / "labels.json"
+    labels = json.loads(labels_file.read_text(encoding="utf-8")) if labels_file.exists() else []
+    model = torch.jit.load(
+        str(folder / context.manifest["model"]["serializedFile"]), map_location=device
+    )
+    model.eval()
+    # The first calls compile; in inference mode, because a graph that was specialised with
+    # gradients on can fail without them.
+    with torch.inference_mode():
+        for _ in range(2):
+            model(torch.zeros((1, *spec.shape), device=device))
+    return Loaded(model=model, spec=spec, labels=tuple(labels), options=options, device=device)

@@ -1,0 +1,123 @@
+"""Build models: run what is stale, in order, one model failing without the others."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.keys import KeyMaker
+from pipeline.layout import Layout
+from pipeline.state import SourceCache, changed_outputs, read_record
+from pipeline.status import output_digests, status_of, statuses
+from pipeline.step import Step
+from recipes.errors import MarwrightError
+from recipes.types import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.display import Display
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of a model: the steps that ran, with their seconds, or the error."""
+
+    model: str
+    ran: dict[str, float] = field(default_factory=dict)
+    error: MarwrightError | None = None
+    failed_step: str = ""
+
+
+def key_maker(layout: Layout) -> tuple[KeyMaker, SourceCache]:
+    """Return a maker of keys and the cache of parsed sources that it fills."""
+    cache = SourceCache(layout.root / layout.build / "sources.json")
+    return KeyMaker(layout.root, cache.entries), cache
+
+
+def build(
+    recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout, *, jobs: int = 1
+) -> list[Outcome]:
+    """Bring models up to the last of `steps`; returns what ran and what failed.
+
+    A build in which nothing is stale takes no lock, starts nothing and imports nothing heavy.
+    """
+    keys, cache = key_maker(layout)
+    stale = []
+    outcomes = {name: Outcome(model=name) for name in recipes}
+    for name, recipe in recipes.items():
+        try:
+            if any(s.state != "current" for s in statuses(recipe, steps, layout, keys)):
+                stale.append(recipe)
+        except MarwrightError as error:
+            outcomes[name].error = error
+    if keys.sources.changed:
+        cache.save()
+    if stale:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from pipeline.display import Display
+
+        with Display() as display, ThreadPoolExecutor(max_workers=jobs) as pool:
+            for outcome in pool.map(lambda r: build_model(r, steps, layout, display), stale):
+                outcomes[outcome.model] = outcome
+    return list(outcomes.values())
+
+
+def build_model(
+    recipe: Recipe, steps: tuple[Step, ...], layout: Layout, display: Display
+) -> Outcome:
+    """Build one model under its lock, judging each step once those before it are done."""
+    from pipeline.build_log import note_step
+    from pipeline.run_step import run_step
+
+    outcome = Outcome(model=recipe.name)
+    try:
+        with locked(recipe.name, layout, display):
+            # Made anew: another build may have changed everything while we waited.
+            keys, _ = key_maker(layout)
+            made: dict[str, str] = {}
+            for step in steps:
+                outcome.failed_step = step.name
+                inputs = {name: made[name] for name in step.inputs if name in made}
+                status = status_of(step, recipe, layout, keys, inputs)
+                record = status.record
+                if status.state == "stale":
+                    with display.step(recipe.name, step.name, status.reasons) as shown:
+                        run = run_step(status, recipe, inputs, layout, shown.progress)
+                        shown.done(run.record.note)
+                    record = run.record
+                    outcome.ran[step.name] = run.seconds
+                    note_step(layout, recipe.name, run)
+                assert record is not None
+                made |= output_digests(step, record, recipe, layout)
+            outcome.failed_step = ""
+    except MarwrightError as error:
+        outcome.error = error
+    return outcome
+
+
+@contextmanager
+def locked(model: str, layout: Layout, display: Display) -> Iterator[None]:
+    """Hold the model's lock: two builds of one model take turns. A kill releases it."""
+    folder = layout.folder(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            display.say(f"{model}: waiting for another build of it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def damaged(recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout) -> list[str]:
+    """Re-hash every recorded output; returns a line for each that is not what was built."""
+    problems = []
+    for name in recipes:
+        for step in steps:
+            record = read_record(layout.record(name, step.name))
+            if record is not None:
+                problems += changed_outputs(record, layout.root, rehash=True)
+    return problems

@@ -1,0 +1,80 @@
+"""One step in a fresh process: `python -m pipeline.child EVENTS_FD`, its task on stdin.
+
+Fresh, because what a process did before can change what a trace is called, how memory is laid
+out and which threads run; and so that a step that dies takes nothing with it. Events go to the
+given file descriptor as JSON lines: progress, then one result or one error. Standard output and
+error are the step's log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from archive.files import sha256_file
+from pipeline.step import Job
+from recipes.errors import MarwrightError, VerifyError
+from recipes.load import load_recipe
+
+
+def main(descriptor: int) -> int:
+    """Run the task that the first line of stdin describes. Returns the exit code."""
+    task = json.loads(sys.stdin.readline())
+    _end_with_parent()
+    with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as events:
+
+        def send(**event: Any) -> None:
+            events.write(json.dumps(event) + "\n")
+
+        try:
+            note = _run(task, lambda done, total, text: send(progress=[done, total, text]))
+        except MarwrightError as error:
+            traceback.print_exc()
+            send(error=str(error), exit_code=error.exit_code)
+            return error.exit_code
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        send(result=note, peak_kib=peak if sys.platform == "linux" else peak // 1024)
+    return 0
+
+
+def _run(task: dict[str, Any], progress: Any) -> str:
+    root = Path(task["root"])
+    recipe = load_recipe(root / task["recipe"])
+    inputs = {}
+    for name, (path, expected) in task["inputs"].items():
+        inputs[name] = root / path
+        # What is read is what the key says, or nothing is made of it.
+        if sha256_file(inputs[name]) != expected:
+            raise VerifyError(f"{path}: changed since it was made; run the same command again")
+    job = Job(
+        recipe=recipe,
+        root=root,
+        inputs=inputs,
+        out=Path(task["out"]),
+        failed=Path(task["failed"]),
+        store_target=Path(task["store_target"]),
+        progress=progress,
+    )
+    note: str = importlib.import_module(task["module"]).run(job)
+    return note
+
+
+def _end_with_parent() -> None:
+    """End when the parent does: it holds the other end of stdin open as long as it lives."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,192 @@
+"""The command line: verbs, their options, and how their ends are told.
+
+Nothing heavy is imported before it is needed: a build in which nothing is stale is over in a
+tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pipeline.layout import Layout
+from pipeline.plan import GOALS, furthest, steps_up_to
+from recipes.errors import MarwrightError, RecipeError
+from recipes.load import load_recipes
+from recipes.types import Recipe
+
+_EPILOG = """\
+build verbs (several may follow each other; the furthest counts):
+  train      train and trace: build/<model>/weights.safetensors and model.pt
+  onnx       … and export: build/<model>/model.onnx
+  parity     … and compare both with the checkpoint: build/<model>/parity.json
+  archive    … and pack, verify and publish: model_store/<model>.mar
+  verify     the same, after re-hashing every output; or check any .mar files given
+
+other verbs:
+  explain    for every step: is it current, and if not, which input changed
+  list       a table of models, versions, metrics, parity and state
+  serve      run TorchServe on the model store until Ctrl-C; `stop` ends it from elsewhere
+  predict    send an input to the running server: predict MODEL INPUT
+  release    build everything from clean into dist/: release VERSION
+  doctor     versions of everything that matters, and what is wrong with them
+
+`python -m pipeline VERB --help` tells the options of a verb.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of everything that is not a plain build verb."""
+    top = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Turn declared models into TorchServe archives that are proven.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=True,
+    )
+    top.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in GOALS:
+        build = verbs.add_parser(verb, help=argparse.SUPPRESS)
+        build.add_argument(
+            "targets", nargs="*", metavar="TARGET",
+            help="further build verbs; for verify: models, or .mar files",
+        )  # fmt: skip
+        _add_models(build)
+        build.add_argument(
+            "--jobs", type=_positive, default=1, metavar="N",
+            help="models to build side by side; changes no result",
+        )  # fmt: skip
+        build.add_argument("--json", action="store_true", help="verify: reports of files as JSON")
+    _add_models(verbs.add_parser("explain", help=argparse.SUPPRESS))
+    _add_models(verbs.add_parser("list", help=argparse.SUPPRESS))
+    serve = verbs.add_parser("serve", help=argparse.SUPPRESS)
+    _add_models(serve)
+    _add_port(serve)
+    verbs.add_parser("stop", help=argparse.SUPPRESS)
+    predict = verbs.add_parser("predict", help=argparse.SUPPRESS)
+    predict.add_argument("model")
+    predict.add_argument("input", help="a file, - for standard input, or JSON text")
+    _add_port(predict)
+    release = verbs.add_parser("release", help=argparse.SUPPRESS)
+    release.add_argument("version", help="of the release, as in 1.2.0")
+    release.add_argument("--jobs", type=_positive, default=1, metavar="N")
+    verbs.add_parser("doctor", help=argparse.SUPPRESS)
+    return top
+
+
+def _add_models(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--model", default="", metavar="A,B", help="only these models; all recipes without it"
+    )
+
+
+def _add_port(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--port", type=_positive, help="of the inference API; management is the next")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
+    args = parser().parse_args(arguments)
+    try:
+        return _run(args, Layout(root=Path(__file__).resolve().parent.parent))
+    except MarwrightError as error:
+        if args.debug:
+            raise
+        print(f"marwright: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except BrokenPipeError:
+        # `… | head` has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nmarwright: interrupted; what was complete stays", file=sys.stderr)  # noqa: T201
+        sys.stderr.flush()
+        # At once: running steps end as soon as our end of their standard input is gone.
+        os._exit(130)
+
+
+def _run(args: argparse.Namespace, layout: Layout) -> int:
+    if args.verb in GOALS:
+        return _build(args, layout)
+    if args.verb == "explain":
+        from pipeline.explain import explain
+
+        return explain(_recipes(args.model, layout), layout)
+    if args.verb == "list":
+        from pipeline.listing import list_models
+
+        return list_models(_recipes(args.model, layout), layout)
+    if args.verb == "serve":
+        from pipeline.server import serve
+
+        return serve(root=layout.root, port=args.port, models=_names(args.model))
+    if args.verb == "stop":
+        from pipeline.server import stop
+
+        return stop(layout.root)
+    if args.verb == "predict":
+        from pipeline.predict import predict
+
+        return predict(root=layout.root, model=args.model, input=args.input, port=args.port)
+    if args.verb == "release":
+        from pipeline.release import release
+
+        return release(args.version, layout, jobs=args.jobs)
+    from pipeline.doctor import main as doctor
+
+    return doctor()
+
+
+def _build(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.build import build, damaged
+
+    verbs = [args.verb, *(target for target in args.targets if target in GOALS)]
+    targets = [target for target in (*args.targets, *_names(args.model)) if target not in GOALS]
+    files = [Path(target) for target in targets if target.endswith(".mar")]
+    names = [target for target in targets if not target.endswith(".mar")]
+    if "verify" not in verbs and (files or args.json):
+        raise MarwrightError("only `verify` takes .mar files and --json")
+    worst = 0
+    if files:
+        from pipeline.verify_files import verify_files
+
+        worst = verify_files(files, as_json=args.json)
+        if not names:
+            return worst
+    recipes = _load(names, layout)
+    steps = steps_up_to(furthest(verbs))
+    if "verify" in verbs and (problems := damaged(recipes, steps, layout)):
+        from recipes.errors import VerifyError
+
+        raise VerifyError(
+            "\n".join(problems) + "\nwhat was built is not what is there; `make archive` builds "
+            "these files again"
+        )
+    outcomes = build(recipes, steps, layout, jobs=args.jobs)
+    from pipeline.summary import summarise
+
+    return summarise(outcomes, recipes, steps, layout) or worst
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _recipes(text: str, layout: Layout) -> dict[str, Recipe]:
+    return _load(_names(text), layout)
+
+
+def _load(names: list[str], layout: Layout) -> dict[str, Recipe]:
+    for name in names:
+        if "/" in name or name.endswith(".toml"):
+            raise RecipeError(f"{name}: give the model's name, {Path(name).stem!r}")
+    return load_recipes(layout.recipes, names)

@@ -1,0 +1,26 @@
+"""`make explain`: for every step, whether it is current, and if not, which input changed."""
+
+from __future__ import annotations
+
+from pipeline.build import key_maker
+from pipeline.layout import Layout
+from pipeline.plan import STEPS
+from pipeline.status import statuses
+from recipes.types import Recipe
+
+
+def explain(recipes: dict[str, Recipe], layout: Layout) -> int:
+    """Print the state of each model's steps; returns 0."""
+    keys, _ = key_maker(layout)
+    for name, recipe in recipes.items():
+        print(name)  # noqa: T201
+        for status in statuses(recipe, STEPS, layout, keys):
+            first, *others = status.reasons or (_current(status.record),)
+            print(f"  {status.step.name:<8} {status.state:<8} {first}")  # noqa: T201
+            for reason in others:
+                print(f"  {'':<17} {reason}")  # noqa: T201
+    return 0
+
+
+def _current(record: object) -> str:
+    return str(getattr(record, "note", ""))

@@ -1,0 +1,103 @@
+"""Content keys: a step is stale when something that its outputs are a function of has changed.
+
+A key is the SHA-256 of its parts, and the parts are kept, so that `explain` can say which one
+changed. No part is a time: mtimes lie after a checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from archive.sources import SourceReader
+from pipeline.step import Step
+from recipes.errors import MarwrightError
+from recipes.types import Recipe, canonical
+
+Parts = dict[str, Any]
+
+# Distributions that are not called what their module is called.
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "ts": "torchserve", "yaml": "pyyaml"}
+
+
+def digest(parts: Parts) -> str:
+    """Return the key of some parts: the SHA-256 of their canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+class KeyMaker:
+    """Makes the parts of keys; reads each source file and the installed versions once."""
+
+    def __init__(self, root: Path, source_cache: dict[str, Any]) -> None:
+        self.root = root
+        self.sources = SourceReader(root, source_cache)
+        self.versions = installed_versions()
+
+    def parts(self, step: Step, recipe: Recipe, inputs: Mapping[str, str]) -> Parts:
+        """Return what a step's key is made of; `inputs` maps file names to SHA-256.
+
+        Raises `PackError` for a source file that is missing or not Python.
+        """
+        parts: Parts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+        declared = canonical(recipe)
+        for section in step.sections:
+            parts |= {f"recipe {k}": v for k, v in _flat(section, declared).items()}
+        parts |= {f"input {name}": sha for name, sha in inputs.items()}
+        run = self.sources.closure([f"{step.module.replace('.', '/')}.py", *step.sources(recipe)])
+        parts |= {f"source {path}": source.digest for path, source in run.files.items()}
+        packed = self.sources.closure(step.packed(recipe))
+        for path in packed.files:
+            content = (self.root / path).read_bytes()
+            parts[f"packed {path}"] = hashlib.sha256(content).hexdigest()
+        for name in {*run.third_party, *packed.third_party, *step.packages}:
+            distribution = _DISTRIBUTIONS.get(name, name).replace("_", "-").lower()
+            parts[f"package {distribution}"] = self.versions.get(distribution, "not installed")
+        if step.on_device:
+            parts["device"] = device_class()
+        return parts
+
+
+def _flat(section: str, declared: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of `section` or `section.key` by their dotted names."""
+    value: Any = declared
+    for name in section.split("."):
+        value = value[name]
+    if isinstance(value, dict):
+        leaves: dict[str, Any] = {}
+        for name in value:
+            leaves |= _flat(f"{section}.{name}", declared)
+        return leaves
+    return {section: value}
+
+
+def device_class() -> str:
+    """Return what kind of machine computes, without importing torch: `x86_64+cuda`, …"""
+    has_gpu = Path("/proc/driver/nvidia/version").exists()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    return platform.machine() + ("+cuda" if has_gpu and not hidden else "")
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the installed distributions' versions by normalised name.
+
+    Read from the names of their metadata folders: importlib.metadata takes longer to import than
+    a whole build in which nothing is stale may last.
+    """
+    versions: dict[str, str] = {}
+    for folder in sys.path:
+        if folder.endswith("site-packages") and os.path.isdir(folder):  # noqa: PTH112
+            for entry in os.listdir(folder):  # noqa: PTH208
+                if entry.endswith(".dist-info"):
+                    name, _, version = entry.removesuffix(".dist-info").rpartition("-")
+                    versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    if not versions:
+        raise MarwrightError("no installed packages found; run `make setup`")
+    return versions

@@ -1,0 +1,160 @@
+"""Run one stale step in a child process, and take over what it made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archive.files import sync_file, sync_folder
+from pipeline.keys import digest
+from pipeline.layout import Layout
+from pipeline.state import Output, Record, write_record
+from pipeline.status import Status
+from pipeline.step import Progress
+from recipes.errors import MarwrightError
+from recipes.types import Recipe
+
+# Whatever a person has set there, the recipe decides: threads change the last bits of weights.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_LOG_TAIL = 12
+
+
+class StepError(MarwrightError):
+    """A step failed; `exit_code` is that of the error in its process."""
+
+    def __init__(self, message: str, exit_code: int, log: Path) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRun:
+    """A step that was run: its record, seconds of wall time and the peak of its memory."""
+
+    record: Record
+    seconds: float
+    peak_kib: int
+
+
+def run_step(
+    status: Status,
+    recipe: Recipe,
+    inputs: dict[str, str],
+    layout: Layout,
+    progress: Progress,
+) -> StepRun:
+    """Run a step, move its outputs into place and record them, in this order.
+
+    `inputs` maps names to SHA-256. A failure or a kill at any point leaves old or new complete
+    files, and a record only for complete ones. Raises `StepError`.
+    """
+    step, folder = status.step, layout.folder(recipe.name)
+    out, failed = folder / f".{step.name}.out", folder / "failed" / step.name
+    for stale in (out, failed):
+        shutil.rmtree(stale, ignore_errors=True)
+    out.mkdir(parents=True)
+    task = {
+        "module": step.module,
+        "root": str(layout.root),
+        "recipe": f"recipes/{recipe.name}.toml",
+        "inputs": {n: (layout.output(recipe.name, n), sha) for n, sha in inputs.items()},
+        "out": str(out),
+        "failed": str(failed),
+        "store_target": str(layout.store_target(recipe.name)),
+    }
+    log = folder / "log" / f"{step.name}.log"
+    started = time.monotonic()
+    event = _run_child(task, recipe, layout.root, log, progress)
+    if "result" not in event:
+        raise _step_error(event, log)
+    record = _take_over(status, recipe, out, layout, event["result"])
+    return StepRun(record=record, seconds=time.monotonic() - started, peak_kib=event["peak_kib"])
+
+
+def _run_child(
+    task: dict[str, Any],
+    recipe: Recipe,
+    root: Path,
+    log: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return the child's last event; without one, what is known of its end."""
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(recipe.fit.threads))
+    environment = {**os.environ, **threads, "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    read_end, write_end = os.pipe()
+    last: dict[str, Any] = {}
+    with log.open("wb") as log_file, os.fdopen(read_end, encoding="utf-8") as events:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.child", str(write_end)],
+            cwd=root, env=environment, stdin=subprocess.PIPE, stdout=log_file, stderr=log_file,
+            pass_fds=(write_end,),
+        )  # fmt: skip
+        os.close(write_end)
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(task).encode() + b"\n")
+            child.stdin.flush()
+            for line in events:
+                last = json.loads(line)
+                if "progress" in last:
+                    progress(*last["progress"])
+        except BrokenPipeError:
+            # It died before it read its task: its log says why.
+            last = {}
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            child.wait()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+    ended_well = "result" in last or "error" in last
+    return last if ended_well else {"returncode": child.returncode}
+
+
+def _step_error(event: dict[str, Any], log: Path) -> StepError:
+    if "error" in event:
+        return StepError(event["error"], event["exit_code"], log)
+    code = event["returncode"]
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    hint = "; out of memory?" if code == -9 else ""
+    tail = "\n".join(f"    {line}" for line in lines[-_LOG_TAIL:])
+    return StepError(f"its process {how}{hint}\n{tail}".rstrip(), 1, log)
+
+
+def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: str) -> Record:
+    """Sync the outputs, rename them into place, and record them last."""
+    step, model = status.step, recipe.name
+    assert status.parts is not None
+    made = [n for n in (*step.outputs, *step.optional_outputs) if (out / n).exists()]
+    assert set(step.outputs) <= set(made), f"{step.name} made {made}"
+    for name in made:
+        sync_file(out / name)
+    for name in made:
+        (out / name).replace(layout.root / layout.output(model, name))
+    for name in set(step.optional_outputs) - set(made):
+        (layout.root / layout.output(model, name)).unlink(missing_ok=True)
+    sync_folder(layout.folder(model))
+    record = Record(
+        step=step.name,
+        key=digest(status.parts),
+        parts=status.parts,
+        outputs={
+            path: Output.of(layout.root / path) for path in layout.outputs(model, step, made)
+        },
+        note=note,
+    )
+    write_record(record, layout.record(model, step.name))
+    shutil.rmtree(out)
+    return record

@@ -1,0 +1,115 @@
+"""The folders of one server, all under its home and readable by its owner alone.
+
+`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server and prints it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.errors import ServeError
+
+# Bytes. A Unix socket's path holds 107 on Linux and 103 on macOS; a worker's socket is called
+# `.ts.sock.65535` at the most, and the temporary folder stands in front of it.
+LONGEST = 103 - len("/.ts.sock.65535")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Home:
+    """Where one server keeps everything that it writes. Two servers need two homes."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """The logs of the present or last run; those of the run before are in `logs.before`."""
+        return self.path / "logs"
+
+    @property
+    def examples(self) -> Path:
+        """A request body for each model, taken from its archive."""
+        return self.path / "examples"
+
+    @property
+    def key_file(self) -> Path:
+        """The tokens, written by TorchServe into the folder that it runs in."""
+        return self.path / "key_file.json"
+
+    @property
+    def settings(self) -> Path:
+        """The configuration that the server runs on."""
+        return self.path / "config.properties"
+
+    @property
+    def console(self) -> Path:
+        """What the launcher and the JVM print, which is little unless they fail to start."""
+        return self.logs / "console.log"
+
+    @property
+    def record(self) -> Path:
+        """Which process is the server, on which ports."""
+        return self.path / "server.json"
+
+    @property
+    def stopping(self) -> Path:
+        """There since `make stop`, so that a server that ends is not taken for a crash."""
+        return self.path / "stopping"
+
+    @property
+    def lock(self) -> Path:
+        """Held for as long as somebody runs a server in this home."""
+        return self.path / "lock"
+
+    def prepare(self) -> Path:
+        """Makes the folders ready for a start, and returns the temporary one.
+
+        Clears what a killed server left there: extracted archives, sockets and old keys.
+        """
+        shutil.rmtree(self.path / "logs.before", ignore_errors=True)
+        if self.logs.exists():
+            self.logs.rename(self.path / "logs.before")
+        for folder in (self.logs, self.examples):
+            shutil.rmtree(folder, ignore_errors=True)
+            private(folder)
+        for left in (self.key_file, self.record, self.stopping):
+            left.unlink(missing_ok=True)
+        temp = short_folder(self.path / "tmp")
+        shutil.rmtree(temp)
+        return private(temp)
+
+
+def private(folder: Path) -> Path:
+    """Makes a folder that only its owner may enter, and its parents as they come."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def short_folder(wanted: Path) -> Path:
+    """Makes `wanted`, or a stand-in below /tmp when its name is too long for a worker's socket.
+
+    The stand-in is the same for the same `wanted`, so that `torchserve --stop` finds what
+    `torchserve --start` left. Raises `ServeError` when somebody else holds it.
+    """
+    wanted = wanted.absolute()
+    if len(os.fsencode(wanted)) <= LONGEST:
+        return private(wanted)
+    mark = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
+    folder = private(Path(f"/tmp/marwright-{os.getuid()}-{mark}"))
+    held = folder.lstat()
+    # Anybody can make a folder in /tmp under this name before we do.
+    if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.getuid() or held.st_mode & 0o077:
+        raise ServeError(f"{folder}: belongs to somebody else or is open to others; remove it")
+    return folder
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(f"{short_folder(Path(sys.argv[1]))}\n")
+    except ServeError as error:
+        sys.exit(str(error))

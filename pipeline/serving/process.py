@@ -1,0 +1,215 @@
+"""The processes of one server: started as one session, known again later, stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.java import find_java
+from pipeline.serving.folders import Home
+from pipeline.serving.ports import Ports
+from recipes.errors import ServeError
+
+if TYPE_CHECKING:
+    import psutil
+
+# Seconds. TorchServe takes 2.4 to stop with nothing to do, netty's quiet period.
+GRACE = 20.0
+# Seconds between two looks at a process.
+TICK = 0.05
+LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Birth:
+    """A process that cannot be taken for a later one with the same number.
+
+    `created` is in seconds since the epoch.
+    """
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> Birth:
+        """Takes down a living process. Raises `psutil.NoSuchProcess`."""
+        import psutil
+
+        return cls(pid=pid, created=psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The process while it lives; a stranger that has its number now is not it."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            # A clock that is set while a server runs moves every creation time by a little.
+            return process if abs(process.create_time() - self.created) < 2 else None
+        except psutil.Error:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What is written down of a running server, for `make stop` and `make predict`."""
+
+    launcher: Birth
+    jvm: Birth | None
+    ports: Ports
+    models: tuple[str, ...]
+    temp: str
+
+    def alive(self) -> bool:
+        """Whether the launcher or the server itself still runs."""
+        return any(birth and birth.process() for birth in (self.launcher, self.jvm))
+
+    def write(self, path: Path) -> None:
+        """Writes the record whole or not at all."""
+        half = path.with_suffix(".half")
+        half.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        half.replace(path)
+
+
+def read_record(home: Home) -> Record | None:
+    """The record of the server in a home, or None when there is none that is alive."""
+    try:
+        raw: dict[str, Any] = json.loads(home.record.read_text(encoding="utf-8"))
+        record = Record(
+            launcher=Birth(**raw["launcher"]),
+            jvm=Birth(**raw["jvm"]) if raw["jvm"] else None,
+            ports=Ports(**raw["ports"]),
+            models=tuple(raw["models"]),
+            temp=raw["temp"],
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ServeError(
+            f"{home.record}: not a record of a server ({error!r}); look with `ps`, remove it"
+        ) from None
+    return record if record.alive() else None
+
+
+def launch(
+    home: Home, *, temp: Path, store: Path, archives: Sequence[str]
+) -> subprocess.Popen[bytes]:
+    """Starts TorchServe on `home.settings` in a session of its own, working in `home`.
+
+    Its environment is ours without what would change its configuration or put our modules in
+    front of an archive's. Raises `ServeError` when there is no Java.
+    """
+    java = find_java()
+    environ = {
+        key: value
+        for key, value in os.environ.items()
+        # A worker would put PYTHONPATH before the archive's own folder, and PYTHONWARNINGS=error
+        # would stop it.
+        if not key.startswith(("TS_", "PYTHON"))
+    }
+    environ |= {
+        "JAVA_HOME": str(java.home),
+        "TS_CONFIG_FILE": str(home.settings),
+        "TMPDIR": str(temp),
+        "TEMP": str(temp),
+        "LOG_LOCATION": str(home.logs),
+        "METRICS_LOCATION": str(home.logs),
+        "LOG4J_CONFIGURATION_FILE": str(LOG_CONFIG),
+    }
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground"]
+    # Snapshots would be written at each start and never read, for we always name a file.
+    command += ["--ncs", "--model-store", str(store), "--models", *archives]
+    with home.console.open("wb") as console:
+        return subprocess.Popen(
+            command,
+            cwd=home.path,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is ours to pass on
+            umask=0o077,
+        )
+
+
+def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30.0) -> Birth | None:
+    """Waits for the launcher to start the JVM; None when the launcher ends before."""
+    import psutil
+
+    pid_file = temp / ".model_server.pid"
+    deadline = time.monotonic() + patience
+    while launcher.poll() is None and time.monotonic() < deadline:
+        try:
+            return Birth.of(int(pid_file.read_text(encoding="ascii")))
+        except (FileNotFoundError, ValueError):
+            time.sleep(TICK)  # not there yet, or not yet written
+        except psutil.NoSuchProcess:
+            break
+    return None
+
+
+def end(record: Record, grace: float = GRACE) -> bool:
+    """Stops every process of a server: asks the JVM, waits up to `grace` seconds, then kills.
+
+    Returns whether it went without killing. Processes are found by the session that they were
+    started in, and only while the recorded launcher or JVM is still in it.
+    """
+    if not record.alive():
+        return True
+    session = record.launcher.pid
+    jvm = record.jvm.process() if record.jvm else None
+    # The JVM stops its workers and clears its folder; one that is only just starting has neither.
+    for process in [jvm] if jvm else _members(session):
+        _tell(process, signal.SIGTERM)
+    try:
+        if _gone(session, grace):
+            return True
+    except KeyboardInterrupt:
+        pass  # a second Ctrl-C: no more grace
+    for process in _members(session):
+        _tell(process, signal.SIGKILL)
+    _gone(session, grace)
+    return False
+
+
+def _gone(session: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while _members(session):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(TICK)
+    return True
+
+
+def _members(session: int) -> list[psutil.Process]:
+    """The living processes of a session. Its number is not given anew while one is left."""
+    import psutil
+
+    members = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) != session:
+                continue
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (OSError, psutil.Error):
+            continue  # gone meanwhile, or not ours to ask about
+    return members
+
+
+def _tell(process: psutil.Process, number: signal.Signals) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

@@ -1,0 +1,90 @@
+"""Which steps are current, and for the others: why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.keys import KeyMaker, Parts, digest
+from pipeline.layout import Layout
+from pipeline.state import Record, changed_outputs, read_record
+from pipeline.step import Step
+from recipes.types import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A step of one model.
+
+    `waits` means that an earlier step is stale: whether this one is depends on what that makes.
+    `parts` are those of the key that it would have now; None while it waits.
+    """
+
+    step: Step
+    state: Literal["current", "stale", "waits"]
+    reasons: tuple[str, ...] = ()
+    parts: Parts | None = None
+    record: Record | None = None
+
+
+def status_of(
+    step: Step, recipe: Recipe, layout: Layout, keys: KeyMaker, inputs: dict[str, str]
+) -> Status:
+    """Judge one step whose inputs exist; `inputs` maps their names to SHA-256."""
+    record = read_record(layout.record(recipe.name, step.name))
+    parts = keys.parts(step, recipe, inputs)
+    if record is None:
+        return Status(step=step, state="stale", reasons=("never built",), parts=parts)
+    reasons: tuple[str, ...] = ()
+    if record.key != digest(parts):
+        reasons = tuple(differences(record.parts, parts))
+    elif not set(layout.outputs(recipe.name, step, step.outputs)) <= record.outputs.keys():
+        reasons = ("its outputs have other names now",)
+    else:
+        reasons = tuple(changed_outputs(record, layout.root, rehash=False))
+    state: Literal["current", "stale"] = "stale" if reasons else "current"
+    return Status(step=step, state=state, reasons=reasons, parts=parts, record=record)
+
+
+def statuses(
+    recipe: Recipe, steps: tuple[Step, ...], layout: Layout, keys: KeyMaker
+) -> Iterator[Status]:
+    """Judge a model's steps in order; those behind a stale step wait, if they read what it makes."""
+    made: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for step in steps:
+        pending = [unknown[name] for name in step.inputs if name in unknown]
+        if pending:
+            unknown |= dict.fromkeys(step.all_outputs, step.name)
+            reasons = (f"waits for {', '.join(dict.fromkeys(pending))}",)
+            yield Status(step=step, state="waits", reasons=reasons)
+            continue
+        inputs = {name: made[name] for name in step.inputs if name in made}
+        status = status_of(step, recipe, layout, keys, inputs)
+        if status.state == "current":
+            assert status.record is not None
+            made |= output_digests(step, status.record, recipe, layout)
+        else:
+            unknown |= dict.fromkeys(step.all_outputs, step.name)
+        yield status
+
+
+def output_digests(
+    step: Step, record: Record, recipe: Recipe, layout: Layout
+) -> dict[str, str]:
+    """Return the digests of what a step made, by name, for the steps that read it."""
+    paths = {name: layout.output(recipe.name, name) for name in step.all_outputs}
+    return {n: record.outputs[p].sha256 for n, p in paths.items() if p in record.outputs}
+
+
+def differences(old: Parts, new: Parts) -> Iterator[str]:
+    """Say which parts of a key differ, sorted by name."""
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old:
+            yield f"{name}: new"
+        elif name not in new:
+            yield f"{name}: gone"
+        elif old[name] != new[name]:
+            shown = name.startswith(("recipe", "package", "python", "device"))
+            yield f"{name}: {old[name]!r} → {new[name]!r}" if shown else f"{name}: changed"

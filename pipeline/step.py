@@ -1,0 +1,89 @@
+"""What a step of the pipeline is: what it reads, what it makes, and what its code is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
+
+# (done, total, what to show beside the bar)
+Progress = Callable[[int, int, str], None]
+
+
+def _none(_: Recipe) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step, as its key sees it. All of it is torch-free; the work is `run` in the same module.
+
+    sections: what it reads of the recipe, as `section` or `section.key`.
+    inputs: outputs of earlier steps that it reads, by file name.
+    outputs: the files that it makes under `build/<model>/`.
+    optional_outputs: files that it makes for some models only.
+    sources: files of the project whose code it runs, beside the step's own module; their
+        imports are followed.
+    packed: files whose very bytes end up in an output; their imports are followed too.
+    packages: distributions that matter without being imported by our code.
+    publishes: whether it puts `<model>.mar` into the model store.
+    on_device: whether its outputs depend on the class of device that it runs on.
+    """
+
+    name: str
+    sections: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...]
+    optional_outputs: tuple[str, ...] = ()
+    sources: Callable[[Recipe], tuple[str, ...]] = _none
+    packed: Callable[[Recipe], tuple[str, ...]] = _none
+    packages: tuple[str, ...] = ()
+    publishes: bool = False
+    on_device: bool = False
+
+    @property
+    def all_outputs(self) -> tuple[str, ...]:
+        """The files that it makes, and those that it may make."""
+        return self.outputs + self.optional_outputs
+
+    @property
+    def module(self) -> str:
+        """The module that declares the step and runs it."""
+        return f"pipeline.steps.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a step, in a process of its own.
+
+    `inputs` maps names to files whose digests have just been checked; outputs are written to
+    `out`, an empty folder, from where the pipeline moves them; what a person should look at
+    after a failure is written to `failed`; `store_target` is the model's place in the store.
+    """
+
+    recipe: Recipe
+    root: Path
+    inputs: dict[str, Path]
+    out: Path
+    failed: Path
+    store_target: Path
+    progress: Progress = field(repr=False)
+
+
+def dataset_file(recipe: Recipe) -> str:
+    """Return the module of the recipe's data set, which is imported by name."""
+    return f"train/datasets/{recipe.data.dataset}.py"
+
+
+def model_file(recipe: Recipe) -> str:
+    """Return the module of the recipe's network, which is imported by name."""
+    return f"train/models/{recipe.model.factory}.py"
+
+
+def handler_file(recipe: Recipe) -> str:
+    """Return the module of the recipe's handler, which is imported by name."""
+    return f"handlers/{recipe.serve.handler}.py"

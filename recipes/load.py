@@ -1,0 +1,179 @@
+"""Read recipes: TOML in, a `Recipe` out, or a `RecipeError` that says what to mend."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from recipes.errors import RecipeError
+from recipes.types import NAME_PATTERN, ImagePreprocess, Recipe, TablePreprocess
+
+# TorchServe falls back to its own handler of the same name on any ImportError inside ours.
+STOCK_HANDLERS = frozenset(
+    {"base_handler", "image_classifier", "image_segmenter", "object_detector",
+     "text_classifier", "text_handler", "vision_handler"}
+)  # fmt: skip
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read one recipe.
+
+    The files that it names are looked for beside it: `train/` and `handlers/` in the folder
+    above `recipes/`. Raises `RecipeError` naming file, key and reason.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = [p.stem for p in path.parent.glob("*.toml")]
+        raise RecipeError(f"{_shown(path)}: no such recipe{suggestion(path.stem, known)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{_shown(path)}: not TOML: {error}") from None
+    if not re.fullmatch(NAME_PATTERN, path.stem):
+        raise RecipeError(
+            f"{_shown(path)}: a model is named by its file: small letters, digits and _, "
+            "beginning with a letter"
+        )
+    if "name" in raw:
+        raise RecipeError(f"{_shown(path)}: name: remove the key; the file's name is the model's")
+    try:
+        recipe = msgspec.convert({**raw, "name": path.stem}, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{_shown(path)}: {_explain(str(error), raw)}") from None
+    _check_files(recipe, path)
+    return recipe
+
+
+def load_recipes(folder: Path, names: Iterable[str] = ()) -> dict[str, Recipe]:
+    """Read the named recipes of a folder, or all of them, in the order of their names."""
+    chosen = sorted(set(names)) or sorted(p.stem for p in folder.glob("*.toml"))
+    if not chosen:
+        raise RecipeError(f"{_shown(folder)}: no recipes; add one as {folder.name}/<model>.toml")
+    return {name: load_recipe(folder / f"{name}.toml") for name in chosen}
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "…"?` for a near miss, or the list of what is known."""
+    import difflib
+
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f'; did you mean "{close[0]}"?'
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}" if path.suffix == ".toml" else f"{path.name}/"
+
+
+def _explain(message: str, raw: Mapping[str, Any]) -> str:
+    """Turn msgspec's `reason - at `$.fit.epochs`` into `[fit] epochs: reason`."""
+    reason, _, place = message.partition(" - at ")
+    keys = place.strip("`").removeprefix("$").lstrip(".").split(".") if place else []
+    keys = [key for key in keys if key]
+    if missing := re.search(r"missing required field `(.+?)`", reason):
+        return f"{_key([*keys, missing[1]])}: required, but missing"
+    if unknown := re.search(r"unknown field `(.+?)`", reason):
+        known = [f for f in _fields(keys, raw) if f != "name"]
+        hint = suggestion(unknown[1], known)
+        return f"{_key([*keys, unknown[1]])}: unknown key{hint}"
+    value: Any = raw
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    shown = f" (it says {value!r})" if keys and not isinstance(value, Mapping) else ""
+    reason = (reason[0].lower() + reason[1:]).replace("`object`", "a table")
+    if invalid := re.search(r"invalid (?:enum )?value '(.+?)'", reason):
+        reason = "not one of the possible values" + suggestion(invalid[1], _choices(keys, raw))
+    return f"{_key(keys)}: {reason}{shown}"
+
+
+def _key(keys: list[str]) -> str:
+    if len(keys) == 1:
+        return f"[{keys[0]}]" if keys[0] in _SECTIONS else keys[0]
+    return f"[{'.'.join(keys[:-1])}] {keys[-1]}" if keys else "the recipe"
+
+
+_SECTIONS = frozenset({"data", "preprocess", "model", "fit", "export", "postprocess", "serve"})
+
+
+def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:
+    if not keys:
+        return Recipe
+    if keys[0] == "preprocess":
+        kind = raw["preprocess"].get("kind")
+        return TablePreprocess if kind == "table" else ImagePreprocess
+    return next((f.type for f in msgspec.structs.fields(Recipe) if f.name == keys[0]), Recipe)
+
+
+def _fields(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
+    section = _section_type(keys, raw)
+    tag = ["kind"] if section in (ImagePreprocess, TablePreprocess) else []
+    return [f.name for f in msgspec.structs.fields(section)] + tag
+
+
+def _choices(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
+    """Return the literal values that a key may have."""
+    if keys[-1:] == ["kind"]:
+        return ["image", "table"]
+    fields = msgspec.structs.fields(_section_type(keys[:-1], raw))
+    types = [f.type for f in fields if f.name == keys[-1]]
+    found: list[str] = []
+    while types:
+        for arg in get_args(types.pop()):
+            if isinstance(arg, str):
+                found.append(arg)
+            elif get_args(arg):
+                types.append(arg)
+    return found
+
+
+def _check_files(recipe: Recipe, path: Path) -> None:
+    root = path.parent.parent
+    handler = recipe.serve.handler
+    if handler in STOCK_HANDLERS:
+        raise RecipeError(
+            f"{_shown(path)}: [serve] handler: {handler!r} is a name of TorchServe's own; if ours "
+            "fails to import, the server silently uses that one: rename the file"
+        )
+    places = (
+        ("[serve] handler", root / "handlers", handler),
+        ("[model] factory", root / "train" / "models", recipe.model.factory),
+        ("[data] dataset", root / "train" / "datasets", recipe.data.dataset),
+    )
+    for key, folder, module in places:
+        if not (folder / f"{module}.py").is_file():
+            shown = folder.relative_to(root).as_posix()
+            known = [p.stem for p in folder.glob("*.py") if p.stem != "__init__"]
+            raise RecipeError(
+                f"{_shown(path)}: {key}: there is no {shown}/{module}.py"
+                f"{suggestion(module, known)}"
+            )
+    _check_params(recipe, path, root / "train" / "models" / f"{recipe.model.factory}.py")
+
+
+def _check_params(recipe: Recipe, path: Path, factory: Path) -> None:
+    """Hold `[model.params]` against the factory's signature, read without importing torch."""
+    if not recipe.model.params:
+        return
+    tree = ast.parse(factory.read_text(encoding="utf-8"))
+    build = next(
+        (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build"), None
+    )
+    if build is None:
+        raise RecipeError(
+            f"{_shown(path)}: [model] factory: train/models/{factory.name} has no `build` function"
+        )
+    known = [argument.arg for argument in build.args.kwonlyargs]
+    for name in recipe.model.params:
+        if name not in known:
+            raise RecipeError(
+                f"{_shown(path)}: [model.params] {name}: unknown key{suggestion(name, known)}"
+            )

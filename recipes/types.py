@@ -1,0 +1,169 @@
+"""What a recipe may say: the types of `recipes/<name>.toml`, one a section.
+
+Unknown keys, wrong types and values out of range are refused by these types; the JSON Schema
+for editors is generated from them. `recipes/load.py` adds what needs the files around it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from handlers.spec import ImageFit, Interpolation
+
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, lt=0.5)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+NonNegativeFloat = Annotated[float, Meta(ge=0)]
+# A module's name: what may stand in `train/models/<name>.py` and be imported.
+ModuleName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+
+
+def _about(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of a recipe: frozen, and closed to keys that it does not declare."""
+
+
+class Data(Section, kw_only=True):
+    """`[data]`: which samples, and how they are split."""
+
+    dataset: Annotated[ModuleName, _about("A module in train/datasets/")]
+    validation: Annotated[Share, _about("Share of the samples that selects the weights")] = 0.15
+    test: Annotated[Share, _about("Share that is only looked at once, in the end")] = 0.2
+    split_salt: Annotated[
+        str, _about("Goes into the hash that decides each sample's split; another salt, another split")
+    ] = ""
+
+
+class ImagePreprocess(Section, kw_only=True, tag_field="kind", tag="image"):
+    """`[preprocess] kind = "image"`: an image becomes a tensor of one fixed size."""
+
+    channels: Annotated[Literal[1, 3], _about("1: grey, 3: RGB")]
+    height: Positive
+    width: Positive
+    fit: Annotated[ImageFit, _about("How another size is met")] = "crop"
+    interpolation: Interpolation = "bilinear"
+    mean: Annotated[
+        Literal["training"] | list[float], _about("One a channel, on pixels from 0 to 1")
+    ] = "training"
+    std: Annotated[
+        Literal["training"] | list[PositiveFloat], _about("One a channel, on pixels from 0 to 1")
+    ] = "training"
+
+    def __post_init__(self) -> None:
+        for key, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, list) and len(value) != self.channels:
+                raise ValueError(f"{key} needs one value a channel: {self.channels}, not {len(value)}")
+
+
+class TablePreprocess(Section, kw_only=True, tag_field="kind", tag="table"):
+    """`[preprocess] kind = "table"`: rows of numbers, standardised by the training split."""
+
+    standardise: Annotated[bool, _about("Features to mean 0 and deviation 1")] = True
+    standardise_target: Annotated[bool, _about("The target too; answers are in its own units")] = True
+
+
+class Model(Section, kw_only=True):
+    """`[model]`: which network."""
+
+    factory: Annotated[ModuleName, _about("A module in train/models/ with a `build` function")]
+    params: Annotated[
+        dict[str, bool | int | float | str], _about("Keyword arguments of the factory's `build`")
+    ] = {}
+
+
+class Fit(Section, kw_only=True):
+    """`[fit]`: how the weights are found."""
+
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    threads: Annotated[
+        Positive, _about("CPU threads; they change the last bits of the weights")
+    ] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    epochs: Annotated[Positive, _about("At most this many; early stopping may end sooner")] = 50
+    batch_size: Annotated[int, Meta(ge=2)] = 32
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+    schedule: Annotated[Literal["cosine", "one_cycle", "constant"], _about("Of the learning rate")] = (
+        "cosine"
+    )
+    patience: Annotated[
+        Positive, _about("Epochs without a better validation loss before training stops")
+    ] = 10
+    shift: Annotated[
+        int, Meta(ge=0), _about("Augmentation: move training images by up to this many pixels")
+    ] = 0
+    minimum_metric: Annotated[
+        float | None, _about("The build stops when the test metric is below this")
+    ] = None
+
+
+class Export(Section, kw_only=True):
+    """`[export]`: the ONNX file, and how closely it must agree with the checkpoint."""
+
+    opset: Annotated[int, Meta(ge=18, le=23), _about("The ONNX operator set")] = 20
+    atol: Annotated[PositiveFloat, _about("Largest absolute difference of an output")] = 1e-4
+    rtol: Annotated[PositiveFloat, _about("Largest relative difference of an output")] = 1e-4
+
+
+class Postprocess(Section, kw_only=True):
+    """`[postprocess]`: what the handler does with the outputs."""
+
+    top_k: Annotated[Positive, _about("Labels in an answer (classification)")] = 5
+    decimals: Annotated[int, Meta(ge=0, le=12), _about("Of the values in an answer (regression)")] = 4
+
+
+class Serve(Section, kw_only=True):
+    """`[serve]`: the handler, and TorchServe's settings for this model."""
+
+    handler: Annotated[ModuleName, _about("A module in handlers/ with `service` and `handle`")]
+    min_workers: Positive = 1
+    max_workers: Positive = 1
+    threads: Annotated[Positive, _about("CPU threads of each worker")] = 1
+    batch_size: Annotated[Positive, _about("Requests that go through the model together")] = 8
+    max_batch_delay_ms: Annotated[
+        Positive, _about("How long a request may wait for neighbours; TorchServe reads 0 as 100")
+    ] = 10
+    response_timeout_s: Positive = 30
+    startup_timeout_s: Positive = 120
+    max_retry_timeout_s: Annotated[
+        Positive, _about("How long a worker that cannot load is retried; requests hang meanwhile")
+    ] = 30
+
+    def __post_init__(self) -> None:
+        if self.max_workers < self.min_workers:
+            raise ValueError(
+                f"max_workers = {self.max_workers} is less than min_workers = {self.min_workers}"
+            )
+
+
+class Recipe(Section, kw_only=True):
+    """One model, declared. `name` is the file's stem, never a key of the file."""
+
+    name: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    version: Annotated[
+        str, Meta(pattern=r"^[0-9]+(\.[0-9]+)*$"), _about("The model's version at the server")
+    ]
+    task: Literal["classification", "regression"]
+    description: Annotated[str, _about("One line for people")] = ""
+    data: Data
+    preprocess: ImagePreprocess | TablePreprocess
+    model: Model
+    fit: Fit = Fit()
+    export: Export = Export()
+    postprocess: Postprocess = Postprocess()
+    serve: Serve
+
+
+def canonical(value: Struct) -> Any:
+    """Return a recipe or a section as plain JSON-ready values, defaults included."""
+    from msgspec import to_builtins
+
+    return to_builtins(value)
