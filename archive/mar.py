@@ -38,9 +38,7 @@ def write_mar(target: Path, members: Mapping[str, Content]) -> Artifact:
             info.file_size = content.stat().st_size
             with content.open("rb") as source, archive.open(info, "w") as entry:
                 shutil.copyfileobj(source, entry, 1 << 20)
-    return Artifact(
-        kind="mar", path=target, sha256=sha256_file(target), size=target.stat().st_size
-    )
+    return Artifact(kind="mar", path=target, sha256=sha256_file(target), size=target.stat().st_size)
 
 
 def _check_names(members: Mapping[str, Content]) -> None:

@@ -39,7 +39,8 @@ def export_onnx(
     exported.doc_string = None
     _check_declared(exported, opset)
     path = folder / ONNX
-    weights = sum(v.const_value.nbytes for v in exported.graph.initializers.values() if v.const_value)
+    initializers = exported.graph.initializers.values()
+    weights = sum(value.const_value.nbytes for value in initializers if value.const_value)
     side_file = f"{ONNX}.data" if weights > inline_limit else None
     ir.save(exported, path, external_data=side_file)
     try:
@@ -69,7 +70,7 @@ def _export(model: nn.Module, shape: tuple[int, ...], opset: int) -> ir.Model:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ExportError(f"the model cannot be exported to ONNX: {reason}") from error
     assert program is not None
-    return program.model  # type: ignore[no-any-return]
+    return program.model
 
 
 def _strip(graph: ir.Graph) -> None:

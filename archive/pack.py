@@ -11,7 +11,16 @@ from archive.files import sha256_file
 from archive.manifest import manifest, model_config
 from archive.mar import Content, write_mar
 from archive.sources import SourceReader
-from archive.types import FORMAT, MANIFEST, MODEL_CONFIG, PROOF, Artifact, ParityReport, Proof, to_json
+from archive.types import (
+    FORMAT,
+    MANIFEST,
+    MODEL_CONFIG,
+    PROOF,
+    Artifact,
+    ParityReport,
+    Proof,
+    to_json,
+)
 from handlers.spec import spec_to_dict
 from recipes.errors import PackError
 from recipes.types import canonical

@@ -43,7 +43,7 @@ def compare(
     reference = np.concatenate([eager(part) for part in _parts(inputs, 64)])
     cases = []
     backends: tuple[tuple[Literal["torchscript", "onnxruntime"], Backend], ...] = (
-        ("torchscript", _torch_backend(torch.jit.load(str(traced), map_location="cpu").eval())),
+        ("torchscript", _torch_backend(_load_traced(traced))),
         ("onnxruntime", _onnx_backend(onnx)),
     )
     for name, run in backends:
@@ -118,6 +118,10 @@ def _parts(inputs: Array, batch: int) -> list[Array]:
     return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
 
 
+def _load_traced(path: Path) -> Any:
+    return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+
+
 def _torch_backend(model: Any) -> Backend:
     def run(inputs: Array) -> Array:
         with torch.inference_mode():
@@ -139,7 +143,7 @@ def _onnx_backend(path: Path) -> Backend:
         try:
             return session.run(None, {name: inputs})[0]  # type: ignore[no-any-return]
         # Its exceptions share no public base but this one; what it says goes into the report.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise RuntimeError(str(error)) from error
 
     return run

@@ -59,7 +59,7 @@ class SourceReader:
         return source
 
     def closure(self, entries: Iterable[str]) -> Closure:
-        """Follow the imports of the entry files. Raises `PackError` for a file that is not there."""
+        """Follow the imports of the entry files. Raises `PackError` for a missing file."""
         files: dict[str, Source] = {}
         third_party: set[str] = set()
         waiting = list(entries)
@@ -88,7 +88,8 @@ class SourceReader:
         self, path: str, level: int, module: str, names: list[str]
     ) -> tuple[list[str], list[str]]:
         base = path.split("/")[:-1]
-        parts = (base[: len(base) - level + 1] if level else []) + [p for p in module.split(".") if p]
+        above = base[: len(base) - level + 1] if level else []
+        parts = above + [part for part in module.split(".") if part]
         found = [f for name in ([], *[[n] for n in names]) if (f := self._file([*parts, *name]))]
         if found or level:
             return found, []

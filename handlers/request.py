@@ -34,9 +34,7 @@ def body_of(fields: Mapping[str, Any]) -> object:
 
 def json_answer(answer: object) -> bytes:
     """Return compact JSON. NaN and infinity are refused with `ValueError`: they are not JSON."""
-    return json.dumps(
-        answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    ).encode()
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def json_error(status: int, problem: str) -> bytes:

@@ -80,7 +80,7 @@ class Service:
             with torch.inference_mode():
                 batch = torch.cat(list(inputs.values())).to(self.loaded.device)
                 outputs = self.loaded.model(batch).float().cpu()
-            parts = outputs.split([len(part) for part in inputs.values()])
+            parts = torch.split(outputs, [len(part) for part in inputs.values()])
             for index, part in zip(inputs, parts, strict=True):
                 results[index] = self._answer_one(part)
         ordered = [results[index] for index in range(len(data))]
@@ -105,7 +105,7 @@ def load(context: Any) -> Loaded:
     spec = load_spec(folder / "preprocess.json")
     labels_file = folder / "labels.json"
     labels = json.loads(labels_file.read_text(encoding="utf-8")) if labels_file.exists() else []
-    model = torch.jit.load(
+    model = torch.jit.load(  # type: ignore[no-untyped-call]
         str(folder / context.manifest["model"]["serializedFile"]), map_location=device
     )
     model.eval()

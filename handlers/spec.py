@@ -8,6 +8,7 @@ acts on it. Standard library only: recipes and the packer read this module witho
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +70,7 @@ class TableSpec:
 
 
 PreprocessSpec = ImageSpec | TableSpec
-_KINDS: dict[str, type[ImageSpec] | type[TableSpec]] = {"image": ImageSpec, "table": TableSpec}
+_KINDS: dict[str, Callable[..., PreprocessSpec]] = {"image": ImageSpec, "table": TableSpec}
 
 
 def spec_to_dict(spec: PreprocessSpec) -> dict[str, Any]:

@@ -44,9 +44,7 @@ def git_commit(layout: Layout) -> str:
     """Return the checked-out commit, with `+` when files differ from it; empty outside of git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:
-        done = subprocess.run(
-            command, cwd=layout.root, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return done.stdout.strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.layout import Layout
@@ -101,14 +102,14 @@ def main(arguments: list[str]) -> int:
     except MarwrightError as error:
         if args.debug:
             raise
-        print(f"marwright: {error}", file=sys.stderr)  # noqa: T201
+        print(f"marwright: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # `… | head` has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nmarwright: interrupted; what was complete stays", file=sys.stderr)  # noqa: T201
+        print("\nmarwright: interrupted; what was complete stays", file=sys.stderr)
         sys.stderr.flush()
         # At once: running steps end as soon as our end of their standard input is gone.
         os._exit(130)
@@ -120,11 +121,11 @@ def _run(args: argparse.Namespace, layout: Layout) -> int:
     if args.verb == "explain":
         from pipeline.explain import explain
 
-        return explain(_recipes(args.model, layout), layout)
+        return _for_all(explain, args.model, layout)
     if args.verb == "list":
         from pipeline.listing import list_models
 
-        return list_models(_recipes(args.model, layout), layout)
+        return _for_all(list_models, args.model, layout)
     if args.verb == "serve":
         from pipeline.server import serve
 
@@ -147,7 +148,7 @@ def _run(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _build(args: argparse.Namespace, layout: Layout) -> int:
-    from pipeline.build import build, damaged
+    from pipeline.build import Outcome, build, damaged
 
     verbs = [args.verb, *(target for target in args.targets if target in GOALS)]
     targets = [target for target in (*args.targets, *_names(args.model)) if target not in GOALS]
@@ -162,7 +163,7 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
         worst = verify_files(files, as_json=args.json)
         if not names:
             return worst
-    recipes = _load(names, layout)
+    recipes, unreadable = _load(names, layout)
     steps = steps_up_to(furthest(verbs))
     if "verify" in verbs and (problems := damaged(recipes, steps, layout)):
         from recipes.errors import VerifyError
@@ -171,21 +172,28 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
             "\n".join(problems) + "\nwhat was built is not what is there; `make archive` builds "
             "these files again"
         )
-    outcomes = build(recipes, steps, layout, jobs=args.jobs)
+    outcomes = [Outcome(model=name, error=error) for name, error in unreadable.items()]
+    outcomes += build(recipes, steps, layout, jobs=args.jobs)
     from pipeline.summary import summarise
 
-    return summarise(outcomes, recipes, steps, layout) or worst
+    return summarise(outcomes, steps[-1].name, layout) or worst
+
+
+def _for_all(show: Callable[[dict[str, Recipe], Layout], int], models: str, layout: Layout) -> int:
+    """Show the models whose recipes can be read, then what is wrong with the others."""
+    recipes, unreadable = _load(_names(models), layout)
+    code = show(recipes, layout)
+    for error in unreadable.values():
+        print(f"marwright: {error}", file=sys.stderr)
+        code = error.exit_code
+    return code
 
 
 def _names(text: str) -> list[str]:
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def _recipes(text: str, layout: Layout) -> dict[str, Recipe]:
-    return _load(_names(text), layout)
-
-
-def _load(names: list[str], layout: Layout) -> dict[str, Recipe]:
+def _load(names: list[str], layout: Layout) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
     for name in names:
         if "/" in name or name.endswith(".toml"):
             raise RecipeError(f"{name}: give the model's name, {Path(name).stem!r}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
-import os
 import shutil
 import signal
 import socket
@@ -252,10 +251,11 @@ def _outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
         return {"failed": f"no answer in {PATIENCE} s"}
     if process.returncode < 0:
         return {"failed": f"killed by {signal.Signals(-process.returncode).name}"}
-    lines = (err if process.returncode else out).strip().splitlines()
     if process.returncode:
+        lines = err.strip().splitlines()
         return {"failed": lines[-1] if lines else f"exit status {process.returncode}"}
-    answer: dict[str, Any] = json.loads(lines[-1])
+    # The last line is ours: an import may have printed before it.
+    answer: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return answer
 
 
@@ -328,7 +328,6 @@ def render(rows: list[Row]) -> str:
 
 def main() -> int:
     """Prints the report. The exit status is 1 when something is wrong."""
-    os.chdir(ROOT)
     rows = examine()
     sys.stdout.write(render(rows))
     return 1 if any(row.problem for row in rows) else 0

@@ -13,12 +13,12 @@ def explain(recipes: dict[str, Recipe], layout: Layout) -> int:
     """Print the state of each model's steps; returns 0."""
     keys, _ = key_maker(layout)
     for name, recipe in recipes.items():
-        print(name)  # noqa: T201
+        print(name)
         for status in statuses(recipe, STEPS, layout, keys):
             first, *others = status.reasons or (_current(status.record),)
-            print(f"  {status.step.name:<8} {status.state:<8} {first}")  # noqa: T201
+            print(f"  {status.step.name:<8} {status.state:<8} {first}")
             for reason in others:
-                print(f"  {'':<17} {reason}")  # noqa: T201
+                print(f"  {'':<17} {reason}")
     return 0
 
 

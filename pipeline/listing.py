@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,10 @@ from pipeline.plan import STEPS
 from pipeline.state import read_record
 from pipeline.status import statuses
 from recipes.errors import MarwrightError
-from recipes.types import Recipe
+from recipes.types import MAIN_METRIC, Recipe
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _NONE = "–"
 
@@ -31,7 +34,7 @@ def facts_of(model: str, layout: Layout) -> Facts:
     """Return what the last build of a model left."""
     meta = _read(layout, model, "meta.json")
     parity = _read(layout, model, "parity.json")
-    metric = ", ".join(f"{k} {v:.4f}" for k, v in meta.get("metrics", {}).items())
+    metric = MAIN_METRIC[meta["task"]] if meta else ""
     largest = max((case["max_abs"] for case in parity.get("cases", [])), default=0.0)
     record = read_record(layout.record(model, "verify"))
     target = layout.store_target(model)
@@ -40,7 +43,7 @@ def facts_of(model: str, layout: Layout) -> Facts:
         recorded = record.outputs[target.relative_to(layout.root).as_posix()]
         published = f"{recorded.sha256[:12]}… {recorded.size / 1024:.0f} KiB"
     return Facts(
-        metric=metric or _NONE,
+        metric=f"{metric} {meta['metrics'][metric]:.4f}" if meta else _NONE,
         parity=f"≤ {largest:.1e}" if parity else _NONE,
         published=published,
     )
@@ -48,13 +51,12 @@ def facts_of(model: str, layout: Layout) -> Facts:
 
 def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
     """Print the table; returns 0."""
-    from rich.console import Console
     from rich.table import Table
 
     keys, _ = key_maker(layout)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("model", "version", "task", "metric", "parity", "published", "state"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for name, recipe in recipes.items():
         facts = facts_of(name, layout)
         try:
@@ -65,8 +67,18 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
         table.add_row(
             name, recipe.version, recipe.task, facts.metric, facts.parity, facts.published, state
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
     return 0
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where there is no terminal, as wide as it is, so that nothing is cut."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
 
 
 def _read(layout: Layout, model: str, name: str) -> dict[str, Any]:

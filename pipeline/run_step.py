@@ -150,9 +150,7 @@ def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: 
         step=step.name,
         key=digest(status.parts),
         parts=status.parts,
-        outputs={
-            path: Output.of(layout.root / path) for path in layout.outputs(model, step, made)
-        },
+        outputs={path: Output.of(layout.root / path) for path in layout.outputs(model, step, made)},
         note=note,
     )
     write_record(record, layout.record(model, step.name))

@@ -50,7 +50,7 @@ def status_of(
 def statuses(
     recipe: Recipe, steps: tuple[Step, ...], layout: Layout, keys: KeyMaker
 ) -> Iterator[Status]:
-    """Judge a model's steps in order; those behind a stale step wait, if they read what it makes."""
+    """Judge a model's steps in order; what reads the outputs of a stale step waits."""
     made: dict[str, str] = {}
     unknown: dict[str, str] = {}
     for step in steps:
@@ -70,9 +70,7 @@ def statuses(
         yield status
 
 
-def output_digests(
-    step: Step, record: Record, recipe: Recipe, layout: Layout
-) -> dict[str, str]:
+def output_digests(step: Step, record: Record, recipe: Recipe, layout: Layout) -> dict[str, str]:
     """Return the digests of what a step made, by name, for the steps that read it."""
     paths = {name: layout.output(recipe.name, name) for name in step.all_outputs}
     return {n: record.outputs[p].sha256 for n, p in paths.items() if p in record.outputs}

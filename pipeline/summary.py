@@ -5,34 +5,29 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline.step import Step
-from recipes.types import Recipe
-
 if TYPE_CHECKING:
     from pipeline.build import Outcome
     from pipeline.layout import Layout
 
 
-def summarise(
-    outcomes: list[Outcome], recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout
-) -> int:
+def summarise(outcomes: list[Outcome], goal: str, layout: Layout) -> int:
     """Print how models were built; returns the exit code.
 
     One failed model gives its error's code; several with different codes give 1.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed and not any(outcome.ran for outcome in outcomes):
-        goal = steps[-1].name
-        print(f"up to date ({goal}): {', '.join(recipes)}")  # noqa: T201
+        models = ", ".join(outcome.model for outcome in outcomes)
+        print(f"up to date ({goal}): {models}")
         return 0
     _print_table(outcomes, layout)
     for outcome in failed:
         assert outcome.error is not None
         where = f"{outcome.model} {outcome.failed_step}".strip()
-        print(f"marwright: {where}: {outcome.error}", file=sys.stderr)  # noqa: T201
+        print(f"marwright: {where}: {outcome.error}", file=sys.stderr)
         log = getattr(outcome.error, "log", None)
         if log is not None:
-            print(f"    log: {log.relative_to(layout.root)}", file=sys.stderr)  # noqa: T201
+            print(f"    log: {log.relative_to(layout.root)}", file=sys.stderr)
     codes = {outcome.error.exit_code for outcome in failed if outcome.error is not None}
     if not codes:
         return 0
@@ -40,20 +35,19 @@ def summarise(
 
 
 def _print_table(outcomes: list[Outcome], layout: Layout) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    from pipeline.listing import facts_of
+    from pipeline.listing import facts_of, print_table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("model", "ran", "seconds", "metric", "parity", "published"):
-        table.add_column(column, justify="right" if column == "seconds" else "left")
+        table.add_column(column, justify="right" if column == "seconds" else "left", no_wrap=True)
     for outcome in outcomes:
         facts = facts_of(outcome.model, layout)
-        ran = " ".join(outcome.ran) or "–"
+        ran = f"{len(outcome.ran)} steps" if outcome.ran else "nothing"
         if outcome.error is not None:
-            ran = f"{ran}, then {outcome.failed_step or 'nothing'} failed"
+            ran += f"; {outcome.failed_step or 'recipe'} failed"
         seconds = f"{sum(outcome.ran.values()):.1f}"
         table.add_row(outcome.model, ran, seconds, facts.metric, facts.parity, facts.published)
-    print()  # noqa: T201
-    Console(highlight=False, soft_wrap=True).print(table)
+    print()
+    print_table(table)

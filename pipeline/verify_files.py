@@ -24,12 +24,12 @@ def verify_files(files: list[Path], *, as_json: bool) -> int:
             continue
         if report.ok:
             kind = "proven" if report.proven else "loads; it carries no proof"
-            print(  # noqa: T201
+            print(
                 f"{file}: {kind} · {report.members} members · {report.golden_samples} golden "
                 f"samples · sha256 {report.sha256}"
             )
         for problem in report.problems:
-            print(f"{file}: {problem}")  # noqa: T201
+            print(f"{file}: {problem}")
     if as_json:
-        print(json.dumps(reports, indent=2))  # noqa: T201
+        print(json.dumps(reports, indent=2))
     return code

@@ -51,12 +51,24 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def load_recipes(folder: Path, names: Iterable[str] = ()) -> dict[str, Recipe]:
-    """Read the named recipes of a folder, or all of them, in the order of their names."""
+def load_recipes(
+    folder: Path, names: Iterable[str] = ()
+) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
+    """Read the named recipes of a folder, or all of them, in the order of their names.
+
+    Returns those that are right, and for the others why not: one bad recipe stops no other
+    model. Raises `RecipeError` when there are none at all.
+    """
     chosen = sorted(set(names)) or sorted(p.stem for p in folder.glob("*.toml"))
     if not chosen:
         raise RecipeError(f"{_shown(folder)}: no recipes; add one as {folder.name}/<model>.toml")
-    return {name: load_recipe(folder / f"{name}.toml") for name in chosen}
+    recipes, errors = {}, {}
+    for name in chosen:
+        try:
+            recipes[name] = load_recipe(folder / f"{name}.toml")
+        except RecipeError as error:
+            errors[name] = error
+    return recipes, errors
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -153,8 +165,7 @@ def _check_files(recipe: Recipe, path: Path) -> None:
             shown = folder.relative_to(root).as_posix()
             known = [p.stem for p in folder.glob("*.py") if p.stem != "__init__"]
             raise RecipeError(
-                f"{_shown(path)}: {key}: there is no {shown}/{module}.py"
-                f"{suggestion(module, known)}"
+                f"{_shown(path)}: {key}: there is no {shown}/{module}.py{suggestion(module, known)}"
             )
     _check_params(recipe, path, root / "train" / "models" / f"{recipe.model.factory}.py")
 

@@ -21,27 +21,30 @@ ModuleName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
+Task = Literal["classification", "regression"]
+# What `minimum_metric` speaks of, and what tables show.
+MAIN_METRIC: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
+
 
 def _about(text: str) -> Meta:
     return Meta(description=text)
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of a recipe: frozen, and closed to keys that it does not declare."""
-
-
-class Data(Section, kw_only=True):
+class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[data]`: which samples, and how they are split."""
 
     dataset: Annotated[ModuleName, _about("A module in train/datasets/")]
     validation: Annotated[Share, _about("Share of the samples that selects the weights")] = 0.15
     test: Annotated[Share, _about("Share that is only looked at once, in the end")] = 0.2
     split_salt: Annotated[
-        str, _about("Goes into the hash that decides each sample's split; another salt, another split")
+        str,
+        _about("Goes into the hash that decides each sample's split; another salt, another split"),
     ] = ""
 
 
-class ImagePreprocess(Section, kw_only=True, tag_field="kind", tag="image"):
+class ImagePreprocess(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="image"
+):
     """`[preprocess] kind = "image"`: an image becomes a tensor of one fixed size."""
 
     channels: Annotated[Literal[1, 3], _about("1: grey, 3: RGB")]
@@ -59,17 +62,23 @@ class ImagePreprocess(Section, kw_only=True, tag_field="kind", tag="image"):
     def __post_init__(self) -> None:
         for key, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, list) and len(value) != self.channels:
-                raise ValueError(f"{key} needs one value a channel: {self.channels}, not {len(value)}")
+                raise ValueError(
+                    f"{key} needs one value a channel: {self.channels}, not {len(value)}"
+                )
 
 
-class TablePreprocess(Section, kw_only=True, tag_field="kind", tag="table"):
+class TablePreprocess(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="table"
+):
     """`[preprocess] kind = "table"`: rows of numbers, standardised by the training split."""
 
     standardise: Annotated[bool, _about("Features to mean 0 and deviation 1")] = True
-    standardise_target: Annotated[bool, _about("The target too; answers are in its own units")] = True
+    standardise_target: Annotated[bool, _about("The target too; answers are in its own units")] = (
+        True
+    )
 
 
-class Model(Section, kw_only=True):
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[model]`: which network."""
 
     factory: Annotated[ModuleName, _about("A module in train/models/ with a `build` function")]
@@ -78,7 +87,7 @@ class Model(Section, kw_only=True):
     ] = {}
 
 
-class Fit(Section, kw_only=True):
+class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[fit]`: how the weights are found."""
 
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
@@ -91,9 +100,9 @@ class Fit(Section, kw_only=True):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.01
-    schedule: Annotated[Literal["cosine", "one_cycle", "constant"], _about("Of the learning rate")] = (
-        "cosine"
-    )
+    schedule: Annotated[
+        Literal["cosine", "one_cycle", "constant"], _about("Of the learning rate")
+    ] = "cosine"
     patience: Annotated[
         Positive, _about("Epochs without a better validation loss before training stops")
     ] = 10
@@ -105,7 +114,7 @@ class Fit(Section, kw_only=True):
     ] = None
 
 
-class Export(Section, kw_only=True):
+class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[export]`: the ONNX file, and how closely it must agree with the checkpoint."""
 
     opset: Annotated[int, Meta(ge=18, le=23), _about("The ONNX operator set")] = 20
@@ -113,14 +122,16 @@ class Export(Section, kw_only=True):
     rtol: Annotated[PositiveFloat, _about("Largest relative difference of an output")] = 1e-4
 
 
-class Postprocess(Section, kw_only=True):
+class Postprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[postprocess]`: what the handler does with the outputs."""
 
     top_k: Annotated[Positive, _about("Labels in an answer (classification)")] = 5
-    decimals: Annotated[int, Meta(ge=0, le=12), _about("Of the values in an answer (regression)")] = 4
+    decimals: Annotated[
+        int, Meta(ge=0, le=12), _about("Of the values in an answer (regression)")
+    ] = 4
 
 
-class Serve(Section, kw_only=True):
+class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[serve]`: the handler, and TorchServe's settings for this model."""
 
     handler: Annotated[ModuleName, _about("A module in handlers/ with `service` and `handle`")]
@@ -144,14 +155,14 @@ class Serve(Section, kw_only=True):
             )
 
 
-class Recipe(Section, kw_only=True):
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model, declared. `name` is the file's stem, never a key of the file."""
 
     name: Annotated[str, Meta(pattern=NAME_PATTERN)]
     version: Annotated[
         str, Meta(pattern=r"^[0-9]+(\.[0-9]+)*$"), _about("The model's version at the server")
     ]
-    task: Literal["classification", "regression"]
+    task: Task
     description: Annotated[str, _about("One line for people")] = ""
     data: Data
     preprocess: ImagePreprocess | TablePreprocess

@@ -105,7 +105,9 @@ def inputs_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec
     """
     if isinstance(samples, ImageSamples):
         assert isinstance(spec, ImageSpec)
-        return torch.stack([image_tensor(Image.fromarray(samples.images[i]), spec) for i in indices])
+        return torch.stack(
+            [image_tensor(Image.fromarray(samples.images[i]), spec) for i in indices]
+        )
     assert isinstance(spec, TableSpec)
     return table_tensor(samples.rows[indices], spec)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from recipes.errors import TrainError
-from train.metrics import MAIN_METRIC, evaluate, loss_of
+from train.metrics import evaluate, loss_of
 
 if TYPE_CHECKING:
     from recipes.types import Fit, Recipe
@@ -112,18 +112,17 @@ def fit(
             loss = loss_function(model(inputs), targets)
             value = loss.item()
             _check_finite(value, f"epoch {epoch}, batch {number} of {len(batches)}", options)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             scheduler.step()
             total += value
         seen = evaluate(model, *held_out, task)
         _check_finite(seen.loss, f"the validation split after epoch {epoch}", options)
-        name = MAIN_METRIC[task]
+        name, value = next(iter(seen.metrics.items()))
         progress(
             epoch,
             options.epochs,
-            f"loss {total / len(batches):.4f} · validation {seen.loss:.4f} · "
-            f"{name} {seen.metrics[name]:.4f}",
+            f"loss {total / len(batches):.4f} · validation {seen.loss:.4f} · {name} {value:.4f}",
         )
         if seen.loss < best_loss:
             best_loss, best_epoch = seen.loss, epoch

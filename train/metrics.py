@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torchmetrics.functional import mean_absolute_error, r2_score
 from torchmetrics.functional.classification import multiclass_accuracy
 
-Task = Literal["classification", "regression"]
+if TYPE_CHECKING:
+    from recipes.types import Task
 
-# The metric that a recipe's `minimum_metric` speaks of.
-MAIN_METRIC: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
 # Large enough to be fast, small enough for any memory.
 _BATCH = 256
 
@@ -25,7 +24,7 @@ def loss_of(task: Task) -> nn.Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The mean loss over a split, and its metrics by name (fractions, not per cent)."""
+    """The mean loss over a split, and its metrics by name (fractions), the main one first."""
 
     loss: float
     metrics: dict[str, float]
@@ -41,7 +40,7 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    outputs = torch.cat([model(part) for part in inputs.split(_BATCH)])
+    outputs = torch.cat([model(part) for part in torch.split(inputs, _BATCH)])
     model.train(was_training)
     loss = float(loss_of(task)(outputs, targets))
     if task == "classification":

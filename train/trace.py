@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from recipes.errors import ExportError
 from train.torchscript import normalise
@@ -36,7 +37,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("always")
-        traced = torch.jit.trace(
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             model, torch.randn(2, *shape, generator=generator), check_trace=False
         )
     _refuse_data_dependence(caught)
@@ -45,7 +46,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
     traced.save(str(raw))
     normalise(raw, path)
     raw.unlink()
-    check_traced(model, torch.jit.load(str(path)), shape)
+    check_traced(model, torch.jit.load(str(path)), shape)  # type: ignore[no-untyped-call]
     return path
 
 
@@ -82,7 +83,7 @@ def check_traced(
 
 def _refuse_data_dependence(caught: list[warnings.WarningMessage]) -> None:
     for warning in caught:
-        if issubclass(warning.category, torch.jit.TracerWarning):
+        if issubclass(warning.category, TracerWarning):
             place = f"{Path(warning.filename).name}:{warning.lineno}"
             text = str(warning.message).split(". ")[0]
             raise ExportError(

@@ -59,7 +59,7 @@ class TableSamples:
 
     def content(self, index: int) -> bytes:
         """Return what makes this sample this sample, for its digest."""
-        return self.rows[index].astype("<f8").tobytes()
+        return bytes(self.rows[index].astype("<f8").tobytes())
 
     def request(self, index: int) -> tuple[bytes, str]:
         """Return the sample as a client would send it: the body and its content type."""

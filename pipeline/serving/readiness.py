@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TICK = 0.2
 # Lines of a cause that are worth showing; the rest is in the log.
 SHOWN = 12
+TRACEBACK = "Traceback (most recent call last)"
+# What a worker prints when its handler raises while it loads.
+LOADING = r"^Failed to load model .*?\n(Traceback.*?)\nBackend worker process died\."
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,9 +73,9 @@ class Watch:
         """Waits until each model is ready or has failed, or the server itself has ended.
 
         After `deadline` seconds a model that is not ready counts as failed. `tokens` reads the
-        tokens; `on_change` is called after every look. A model that cannot load
-        is given no more workers: TorchServe would start them again and again, and requests to it
-        would hang instead of being refused.
+        tokens; `on_change` is called after every look. A model that cannot load is given no more
+        workers: TorchServe would start them again and again, and requests to it would hang instead
+        of being refused.
         """
         import httpx
 
@@ -159,17 +162,14 @@ def traceback_of(model: StoredModel, log: str) -> str | None:
     by_thread: dict[str, list[str]] = {}
     for found in re.finditer(rf"\] ({thread})MODEL_LOG - (.*)", log):
         by_thread.setdefault(found[1], []).append(found[2])
-    for lines in by_thread.values():
-        text = "\n".join(lines)
-        causes = re.findall(
-            r"^Failed to load model .*?\n(Traceback.*?)\nBackend worker process died\.",
-            text,
-            re.MULTILINE | re.DOTALL,
-        )
-        if causes:
+    texts = ["\n".join(lines) for lines in by_thread.values()]
+    for text in texts:
+        if causes := re.findall(LOADING, text, re.MULTILINE | re.DOTALL):
             return _told(causes[-1])
-        if "Traceback (most recent call last)" in text:
-            return _told(text[text.index("Traceback (most recent call last)") :])
+    # A worker that does not even get to loading, or waits in vain for something.
+    for text in texts:
+        if (at := text.find(TRACEBACK)) >= 0:
+            return _told(text[at:])
     return None
 
 

@@ -54,7 +54,8 @@ def waiting() -> Iterator[Callable[[Sequence[Progress]], None]]:
 
         def movingly(progress: Sequence[Progress]) -> None:
             tell_settled(progress)
-            status.update(f"{pending(progress)}, {time.monotonic() - began:.0f} s")
+            if text := pending(progress):
+                status.update(f"{text}, {time.monotonic() - began:.0f} s")
 
         yield movingly
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import shutil
 import subprocess
 import time
@@ -189,8 +190,11 @@ class Server:
         for path in (self.home.console, self.home.logs / "ts_log.log"):
             if path.exists():
                 lines += path.read_text(encoding="utf-8", errors="replace").splitlines()
-        told = [line for line in lines if "Exception" in line or "rror" in line]
-        return f"{last_lines(told or lines)}\nThe whole of it is in {self.home.logs}"
+        told = [line for line in lines if re.search(r"Exception|[Ee]rror\b", line)]
+        # That there is no GPU, or no tool for one, is said in the words of an error.
+        told = [line for line in told if not re.search(r"\w+-smi ", line)]
+        words = last_lines(told) or "without an error: killed from outside, or out of memory"
+        return f"{words}\nThe whole of it is in {self.home.logs}"
 
     def _end(self) -> None:
         if self._record is not None:

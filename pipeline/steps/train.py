@@ -19,7 +19,7 @@ def run(job: Job) -> str:
     from train.checkpoint import outputs_of, save_checkpoint
     from train.data import fit_preprocess, inputs_of, open_dataset, targets_of
     from train.fit import fit, set_determinism
-    from train.metrics import MAIN_METRIC, evaluate
+    from train.metrics import evaluate
     from train.model import build_model
 
     recipe = job.recipe
@@ -33,8 +33,8 @@ def run(job: Job) -> str:
     model = build_model(recipe, spec.shape, outputs_of(splits))
     fitted = fit(model, training, validation, recipe, job.progress)
     tested = evaluate(fitted.model, *test, recipe.task)
-    metric = MAIN_METRIC[recipe.task]
-    reached, wanted = tested.metrics[metric], recipe.fit.minimum_metric
+    metric, reached = next(iter(tested.metrics.items()))
+    wanted = recipe.fit.minimum_metric
     if wanted is not None and reached < wanted:
         raise TrainError(
             f"{metric} on the test split is {reached:.4f}, below [fit] minimum_metric = {wanted:g}"

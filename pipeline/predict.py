@@ -1,0 +1,185 @@
+"""`make predict`: sends one input to the running server and prints the answer as it came."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.server import HOME
+from pipeline.serving.folders import Home
+from pipeline.serving.ports import LOOPBACK, Ports
+from pipeline.serving.process import read_record
+from pipeline.serving.settings import read_settings
+from pipeline.serving.tokens import Tokens, fresh_tokens
+from recipes.errors import ServeError
+from recipes.load import suggestion
+
+if TYPE_CHECKING:
+    import httpx
+
+# Seconds. What an archive may take (`responseTimeout`, 120 unless it says otherwise), and a little.
+PATIENCE = 130.0
+TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".json": "application/json",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """What is sent, and its media type."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """Where a running server listens, and the file with its tokens, if it wants any."""
+
+    url: str
+    management_url: str
+    key_file: Path | None
+    logs: Path
+
+
+def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
+    """Sends `input` to a model of the server that runs in `root`, and prints the answer.
+
+    `input` is a file, `-` for standard input, or JSON itself (it begins with [ or {). The server
+    is the one of `make serve`, or one that was started as `torchserve --start` after
+    `source env.sh`. Returns 0. Raises `ServeError` when there is no server, the model is not
+    loaded or not ready, or the answer is not a 2xx.
+    """
+    body = read_body(input)
+    server = find_running(root, port)
+    tokens = fresh_tokens(server.key_file, server.management_url) if server.key_file else None
+    _require_ready(server, tokens, model)
+    answer = _ask(
+        "POST",
+        f"{server.url}/predictions/{model}",
+        content=body.content,
+        headers={
+            "Content-Type": body.content_type,
+            **(tokens.header("inference") if tokens else {}),
+        },
+        timeout=PATIENCE,
+    )
+    if not answer.is_success:
+        raise ServeError(f"{model} answered {answer.status_code}: {_message(answer)}")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(answer.content.rstrip(b"\n") + b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def read_body(input: str) -> Body:
+    """Reads what is to be sent. Raises `ServeError` when there is no such file."""
+    if input.lstrip()[:1] in ("[", "{"):
+        return Body(content=input.encode(), content_type="application/json")
+    if input == "-":
+        content = sys.stdin.buffer.read()
+        return Body(content=content, content_type=_sniffed(content))
+    path = Path(input)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ServeError(
+            f"{path}: no such file; INPUT is a file, - for standard input, or JSON itself"
+        ) from None
+    except OSError as error:
+        raise ServeError(f"{path}: cannot be read: {error.strerror}") from None
+    return Body(content=content, content_type=TYPES.get(path.suffix.lower()) or _sniffed(content))
+
+
+def find_running(root: Path, port: int | None) -> Running:
+    """The server that runs for the project in `root`, on the given inference port if there is one.
+
+    Raises `ServeError` when there is none.
+    """
+    home = Home(path=(root / HOME).absolute())
+    record = read_record(home)
+    if record is not None and port in (None, record.ports.inference):
+        settings = read_settings(home.settings)
+        return _running(record.ports, settings, home.key_file, home.logs)
+    settings = read_settings(root / "config.properties")
+    ports = Ports.configured(settings)
+    key_file = root / "key_file.json"
+    if key_file.exists() and port in (None, ports.inference):
+        return _running(ports, settings, key_file, home.path / "shell" / "logs")
+    if record is not None:
+        raise ServeError(
+            f"no server of ours on port {port}: the one of `make serve` is on "
+            f"{record.ports.inference}"
+        )
+    raise ServeError("no server runs here; start one with `make serve` in another terminal")
+
+
+def _running(ports: Ports, settings: dict[str, str], key_file: Path, logs: Path) -> Running:
+    open_to_all = settings.get("disable_token_authorization", "").lower() == "true"
+    return Running(
+        url=f"http://{LOOPBACK}:{ports.inference}",
+        management_url=f"http://{LOOPBACK}:{ports.management}",
+        key_file=None if open_to_all else key_file,
+        logs=logs,
+    )
+
+
+def _require_ready(server: Running, tokens: Tokens | None, model: str) -> None:
+    """Refuses what TorchServe would let hang: a request to a model without a working worker."""
+    header = tokens.header("management") if tokens else {}
+    answer = _ask("GET", f"{server.management_url}/models/{model}", headers=header)
+    if answer.status_code == 404:
+        listed = _ask("GET", f"{server.management_url}/models?limit=1000", headers=header).json()
+        loaded = [one["modelName"] for one in listed["models"]]
+        raise ServeError(f"{model} is not loaded{suggestion(model, loaded)}")
+    if answer.status_code != 200:  # the key file of another run, or not our server
+        raise ServeError(
+            f"{server.management_url} refuses the token of {server.key_file}: {_message(answer)}"
+        )
+    states = [worker["status"] for worker in answer.json()[0]["workers"]]
+    if "READY" not in states:
+        raise ServeError(
+            f"{model} has no READY worker: it is still loading, or cannot load; "
+            f"see {server.logs / 'model_log.log'}"
+        )
+
+
+def _ask(method: str, url: str, **request: Any) -> httpx.Response:
+    import httpx
+
+    try:
+        # No proxy of the environment stands between us and the loopback interface.
+        return httpx.request(method, url, trust_env=False, **request)
+    except httpx.TimeoutException:
+        raise ServeError(f"{url}: no answer in time; look at the server's logs") from None
+    except httpx.TransportError as error:
+        raise ServeError(
+            f"{url}: no server answers ({error}); it is starting or gone: `make serve`"
+        ) from None
+
+
+def _message(answer: httpx.Response) -> str:
+    """The words of an error, of TorchServe (`message`) or of our handlers (`error`)."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return answer.text.strip() or answer.reason_phrase
+    if isinstance(told, dict):
+        return str(told.get("message") or told.get("error") or answer.text.strip())
+    return answer.text.strip()
+
+
+def _sniffed(content: bytes) -> str:
+    """The media type of a body whose name does not say it."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content.lstrip()[:1] in (b"[", b"{"):
+        return "application/json"
+    return "application/octet-stream"
