@@ -52,16 +52,17 @@ def golden_members(
     for number, index in enumerate(_chosen(splits)):
         body, content_type = splits.samples.request(index)
         tensor = inputs_of(splits.samples, np.array([index]), meta.spec)
-        if not torch.equal(service.read(body, meta.spec), tensor):
-            raise PackError(
-                f"handlers/{recipe.serve.handler}.py reads another tensor from sample {index} "
-                "than training did: both must call handlers/preprocess.py"
-            )
         answers, statuses = served.answers([{"body": body}])
         if statuses[0] != 200:
             raise PackError(
                 f"handlers/{recipe.serve.handler}.py refuses sample {index} of the test split: "
                 f"{answers[0].decode()}"
+            )
+        read = service.read(body, meta.spec)
+        if read.dtype != tensor.dtype or not torch.equal(read, tensor):
+            raise PackError(
+                f"handlers/{recipe.serve.handler}.py reads another tensor from sample {index} "
+                "than training did: both must call handlers/preprocess.py"
             )
         with torch.inference_mode():
             tensors[f"output.{number}"] = model(tensor).contiguous()
@@ -78,7 +79,10 @@ def golden_members(
 def handler_service(recipe: Recipe) -> Service:
     """Return the `service` of the recipe's handler module. Raises `PackError` without one."""
     name = recipe.serve.handler
-    module = importlib.import_module(f"handlers.{name}")
+    try:
+        module = importlib.import_module(f"handlers.{name}")
+    except ImportError as error:
+        raise PackError(f"handlers/{name}.py: cannot be imported: {error}") from error
     service = getattr(module, "service", None)
     if not isinstance(service, Service) or not callable(getattr(module, "handle", None)):
         raise PackError(

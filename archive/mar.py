@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from archive.files import replacing, sha256_file
+from archive.names import collisions, is_plain
 from archive.types import Artifact
 from recipes.errors import PackError
 
@@ -42,12 +43,8 @@ def write_mar(target: Path, members: Mapping[str, Content]) -> Artifact:
 
 
 def _check_names(members: Mapping[str, Content]) -> None:
-    seen: dict[str, str] = {}
     for name in members:
-        parts = name.split("/")
-        if not name.isascii() or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        if not is_plain(name):
             raise PackError(f"{name!r}: members have plain relative ASCII names")
-        # Some file systems would unpack one over the other.
-        if other := seen.get(name.lower()):
-            raise PackError(f"{name} and {other} differ by case only")
-        seen[name.lower()] = name
+    for problem in collisions(members):
+        raise PackError(f"{problem}: rename one of them")

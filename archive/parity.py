@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from archive.types import ParityCase, ParityReport
+from recipes.errors import ParityError
 
 Array = NDArray[np.float32]
 Backend = Callable[[Array], Array]
@@ -37,9 +38,9 @@ def compare(
     """Compare TorchScript and onnxruntime with the eager model over real inputs `(N, …)`.
 
     An output agrees when `|output - reference| <= atol + rtol * |reference|`, and NaN and
-    infinity stand at the same places.
+    infinity stand at the same places. Raises `ParityError` for a file that cannot be loaded.
     """
-    eager = _torch_backend(model)
+    eager = _torch_backend(model.eval())
     reference = np.concatenate([eager(part) for part in _parts(inputs, 64)])
     cases = []
     backends: tuple[tuple[Literal["torchscript", "onnxruntime"], Backend], ...] = (
@@ -75,27 +76,31 @@ def _case(
     rtol: float,
     classification: bool,
 ) -> ParityCase:
-    def failed(problem: str) -> ParityCase:
+    def failed(problem: str, worst: int = 0) -> ParityCase:
         return ParityCase(
             backend=backend, batch=batch, samples=len(inputs), max_abs=-1.0, max_rel=-1.0,
-            flips=0, worst_sample=0, ok=False, problem=problem,
+            flips=0, worst_sample=worst, ok=False, problem=problem,
         )  # fmt: skip
 
     if not len(inputs):
         return failed(f"fewer held-out samples than one batch of {batch}")
     try:
         outputs = np.concatenate([run(part) for part in _parts(inputs, batch)])
-    except RuntimeError as error:
-        return failed(f"fails to run: {str(error).strip().splitlines()[-1]}")
+    # ValueError: outputs that have no batch axis cannot be put together.
+    except (RuntimeError, ValueError) as error:
+        return failed(f"fails to run: {_last_line(error)}")
     if outputs.shape != reference.shape:
         return failed(f"gives shape {outputs.shape}, not {reference.shape}")
-    finite = np.isfinite(reference)
-    if not np.array_equal(finite, np.isfinite(outputs)) or not np.array_equal(
-        outputs[~finite], reference[~finite], equal_nan=True
-    ):
-        return failed("NaN or infinity at other places than the checkpoint's")
-    difference = np.where(finite, np.abs(outputs - reference), 0.0)
-    magnitude = np.where(finite, np.abs(reference), 0.0)
+    finite = np.isfinite(reference) & np.isfinite(outputs)
+    same = (outputs == reference) | (np.isnan(outputs) & np.isnan(reference))
+    strange = (~finite & ~same).reshape(len(inputs), -1).any(axis=1)
+    if strange.any():
+        where = int(strange.argmax())
+        return failed("NaN or infinity at other places than the checkpoint's", worst=where)
+    # In float64: the difference of two float32 can be infinite there, and infinity is not JSON.
+    expected = np.where(finite, reference, 0.0).astype(np.float64)
+    difference = np.abs(np.where(finite, outputs, 0.0) - expected)
+    magnitude = np.abs(expected)
     excess = (difference - (atol + rtol * magnitude)).reshape(len(inputs), -1).max(axis=1)
     relative = difference / np.maximum(magnitude, np.finfo(np.float32).tiny)
     flips = 0
@@ -118,8 +123,16 @@ def _parts(inputs: Array, batch: int) -> list[Array]:
     return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
 
 
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 def _load_traced(path: Path) -> Any:
-    return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    try:
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise ParityError(f"{path.name}: torch cannot load it: {_last_line(error)}") from error
+    return module.eval()
 
 
 def _torch_backend(model: Any) -> Backend:
@@ -134,15 +147,19 @@ def _onnx_backend(path: Path) -> Backend:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    # Its exceptions share no public base but this one.
+    except Exception as error:
+        raise ParityError(f"{path.name}: onnxruntime cannot load it: {error}") from error
     name = session.get_inputs()[0].name
 
     def run(inputs: Array) -> Array:
         try:
             return session.run(None, {name: inputs})[0]  # type: ignore[no-any-return]
-        # Its exceptions share no public base but this one; what it says goes into the report.
+        # What it says goes into the report.
         except Exception as error:
             raise RuntimeError(str(error)) from error
 

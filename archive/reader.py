@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from archive.types import MANIFEST, PROOF, Proof
+from archive.names import collisions, is_plain
+from archive.types import FORMAT, MANIFEST, PROOF, Proof
 
 _CHUNK = 1 << 20
+# The methods that TorchServe's reader, which is Java's, can unpack.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What `zipfile` raises for bytes that are not what they claim to be.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -20,6 +26,8 @@ class _Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     model_version: str
     handler: str
     serialized_file: str | None = None
+    model_file: str | None = None
+    requirements_file: str | None = None
     config_file: str | None = None
 
 
@@ -46,7 +54,7 @@ def read_contents(mar: Path) -> Contents:
             if not contents.problems:
                 _read_manifest(archive, contents)
                 _read_proof(archive, contents)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         contents.problems.append(f"{mar.name}: cannot be read as a zip file: {error}")
     return contents
 
@@ -58,24 +66,33 @@ def unpack(mar: Path, folder: Path) -> None:
 
 
 def _read_members(archive: zipfile.ZipFile, contents: Contents) -> None:
+    names: set[str] = set()
     for info in archive.infolist():
-        name = info.filename
-        parts = name.removesuffix("/").split("/")
-        if not name.isascii() or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        # As it stands in the file: `filename` ends at a NUL, and the server's reader does not.
+        name = info.orig_filename
+        if not is_plain(name.removesuffix("/")):
             contents.problems.append(f"{name!r}: not a plain relative name")
-        elif name in contents.digests:
+        elif name in names:
             contents.problems.append(f"{name}: stands in the archive twice")
         elif (info.external_attr >> 16) & 0o170000 == 0o120000:
             contents.problems.append(f"{name}: is a symbolic link")
-        elif not info.is_dir():
-            digest = hashlib.sha256()
-            try:
-                with archive.open(info) as member:
-                    while chunk := member.read(_CHUNK):
-                        digest.update(chunk)
-            except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
-                contents.problems.append(f"{name}: {error}")
-            contents.digests[name] = digest.hexdigest()
+        elif info.compress_type not in _METHODS:
+            contents.problems.append(f"{name}: compressed in a way that TorchServe cannot read")
+        elif not name.endswith("/"):
+            _read_member(archive, info, contents)
+        names.add(name)
+    contents.problems += collisions(names)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, contents: Contents) -> None:
+    digest = hashlib.sha256()
+    try:
+        with archive.open(info) as member:
+            while chunk := member.read(_CHUNK):
+                digest.update(chunk)
+    except _UNREADABLE as error:
+        contents.problems.append(f"{info.filename}: {error}")
+    contents.digests[info.filename] = digest.hexdigest()
 
 
 def _read_manifest(archive: zipfile.ZipFile, contents: Contents) -> None:
@@ -89,7 +106,13 @@ def _read_manifest(archive: zipfile.ZipFile, contents: Contents) -> None:
         contents.problems.append(f"{MANIFEST}: {error}")
         return
     contents.manifest = msgspec.json.decode(data)
-    for key, name in (("serializedFile", model.serialized_file), ("configFile", model.config_file)):
+    named = {
+        "serializedFile": model.serialized_file,
+        "modelFile": model.model_file,
+        "requirementsFile": model.requirements_file,
+        "configFile": model.config_file,
+    }
+    for key, name in named.items():
         if name is not None and name not in contents.digests:
             contents.problems.append(f"{MANIFEST}: {key} is {name!r}, which is not in the archive")
 
@@ -103,6 +126,10 @@ def _read_proof(archive: zipfile.ZipFile, contents: Contents) -> None:
         contents.problems.append(f"{PROOF}: {error}")
         return
     contents.proof = proof
+    if proof.format != FORMAT:
+        contents.problems.append(f"{PROOF}: format {proof.format}; only {FORMAT} is known here")
+    if proof.parity.get("ok") is not True:
+        contents.problems.append(f"{PROOF}: the parity gate that it records did not pass")
     found = {name: digest for name, digest in contents.digests.items() if name != PROOF}
     for name in sorted(proof.members.keys() | found.keys()):
         recorded, actual = proof.members.get(name), found.get(name)

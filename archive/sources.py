@@ -45,11 +45,12 @@ class SourceReader:
         self.root = root
         self.cache = {} if cache is None else cache
         self.changed = False
+        # What another Python, or an older version of this file, made of a source is not known.
+        self._parser = [sys.hexversion, *_stamp(__file__)]
 
     def read(self, path: str) -> Source:
         """Parse one file of the project; `path` is POSIX and relative to its root."""
-        stat = (self.root / path).stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        stamp = [*self._parser, *_stamp(self.root / path)]
         known = self.cache.get(path)
         if known is not None and known["stamp"] == stamp:
             return Source(digest=known["digest"], imports=known["imports"])
@@ -88,13 +89,16 @@ class SourceReader:
         self, path: str, level: int, module: str, names: list[str]
     ) -> tuple[list[str], list[str]]:
         base = path.split("/")[:-1]
+        if level > len(base):
+            raise PackError(f"{path}: its relative import of {module or names} leaves the project")
         above = base[: len(base) - level + 1] if level else []
         parts = above + [part for part in module.split(".") if part]
         found = [f for name in ([], *[[n] for n in names]) if (f := self._file([*parts, *name]))]
         if found or level:
             return found, []
         top = parts[0]
-        if top in sys.stdlib_module_names or (self.root / top).is_dir():
+        # A folder alone is no package of ours: `build/` must not hide a distribution of that name.
+        if top in sys.stdlib_module_names or (self.root / top / "__init__.py").is_file():
             return [], []
         return [], [top]
 
@@ -105,6 +109,11 @@ class SourceReader:
             if stem and os.path.isfile(f"{self.root}/{candidate}"):  # noqa: PTH113
                 return candidate
         return None
+
+
+def _stamp(path: str | Path) -> list[int]:
+    stat = os.stat(path)  # noqa: PTH116
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _parse(file: Path, shown: str) -> Source:

@@ -48,7 +48,7 @@ class ParityCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ParityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the gate measured; `ok` only if every case is."""
+    """What the gate measured; `ok` only if every case is, and there are some."""
 
     atol: float
     rtol: float
@@ -56,8 +56,12 @@ class ParityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cases: list[ParityCase]
     ok: bool
 
+    def __post_init__(self) -> None:
+        if self.ok != (bool(self.cases) and all(case.ok for case in self.cases)):
+            raise ValueError(f"ok is {self.ok}, its {len(self.cases)} cases say otherwise")
+
     def worst(self) -> ParityCase:
-        """Return the case that fails first, else the one with the largest difference."""
+        """Return the case with the largest difference, of those that fail if any does."""
         return min(self.cases, key=lambda case: (case.ok, -case.max_abs))
 
     def summary(self) -> dict[str, Any]:

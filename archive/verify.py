@@ -13,6 +13,7 @@ from typing import Any
 from archive.files import sha256_file
 from archive.reader import read_contents, unpack
 from archive.types import GOLDEN_INDEX, VerifyReport
+from recipes.errors import VerifyError
 
 PROBE = Path(__file__).with_name("probe.py")
 # Importing torch on a busy machine takes most of it.
@@ -24,8 +25,13 @@ def verify(mar: Path) -> VerifyReport:
 
     Names, checksums, recorded digests and the manifest come first; only if all of them hold is
     the archive unpacked, loaded by TorchServe's model loader in a process that cannot import the
-    project, and sent its golden samples.
+    project, and sent its golden samples. Raises `VerifyError` when there is no such file.
     """
+    if not mar.is_file():
+        raise VerifyError(f"{mar}: no such file")
+    # First, so that a file which changes from here on has another digest than the report, and
+    # is not published.
+    sha256, size = sha256_file(mar), mar.stat().st_size
     contents = read_contents(mar)
     problems, golden = contents.problems, 0
     if not problems:
@@ -37,8 +43,8 @@ def verify(mar: Path) -> VerifyReport:
     if contents.proof is not None and not problems and not golden:
         problems = [f"{GOLDEN_INDEX}: a proven archive has golden samples"]
     return VerifyReport(
-        sha256=sha256_file(mar),
-        size=mar.stat().st_size,
+        sha256=sha256,
+        size=size,
         members=len(contents.digests),
         golden_samples=golden,
         proven=contents.proof is not None and not problems,
@@ -54,17 +60,16 @@ def _probe(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-I", str(PROBE), str(folder)]
     try:
         done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, text=True, check=False,
-            timeout=_TIMEOUT_S,
+            command, env=environment, cwd=folder, capture_output=True, encoding="utf-8",
+            errors="replace", check=False, timeout=_TIMEOUT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"problems": [f"loading it took more than {_TIMEOUT_S} s"], "golden_samples": 0}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not lines:
+    if done.returncode != 0 or not done.stdout:
         tail = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return {
             "problems": [f"the process that loads it ended with {done.returncode}: {tail}"],
             "golden_samples": 0,
         }
-    result: dict[str, Any] = json.loads(lines[-1])
+    result: dict[str, Any] = json.loads(done.stdout)
     return result

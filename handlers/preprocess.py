@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import json
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from handlers.request import BadRequest
 from handlers.spec import MAX_PIXELS, MAX_ROWS, ImageSpec, TableSpec
@@ -22,12 +23,26 @@ from handlers.spec import MAX_PIXELS, MAX_ROWS, ImageSpec, TableSpec
 # What a person may send. Pillow knows many more formats; each is code that a stranger's bytes
 # could reach.
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_FEW_PIXELS = f"at most {MAX_PIXELS} are accepted"
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+# What turns an image upright that was stored in this orientation (Exif 2.3, section 4.6.4).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+_JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
 
 def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
@@ -44,20 +59,21 @@ def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
         width, height = image.size
         # Before decoding: a file of kilobytes can unpack to gigabytes.
         if width * height > MAX_PIXELS:
-            raise BadRequest(
-                f"the image has {width}×{height} pixels; at most {MAX_PIXELS} are accepted", 413
-            )
+            raise BadRequest(f"the image has {width}×{height} pixels; {_FEW_PIXELS}", 413)
         image.load()
     except UnidentifiedImageError:
         raise BadRequest(f"not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    # Pillow has a limit of its own, above ours; where warnings are errors, it has two.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadRequest(f"the image has too many pixels; {_FEW_PIXELS}", 413) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadRequest(f"the image cannot be decoded: {error}") from None
     return image_tensor(image, spec)[None]
 
 
 def image_tensor(image: Image.Image, spec: ImageSpec) -> torch.Tensor:
     """Turn an image into a normalised float32 tensor `(C, H, W)`."""
-    image = _as_channels(ImageOps.exif_transpose(image), spec.channels)
+    image = _as_channels(_upright(image), spec.channels)
     if image.size != (spec.width, spec.height):
         resampling = _RESAMPLING[spec.interpolation]
         size = (spec.width, spec.height)
@@ -75,11 +91,23 @@ def image_tensor(image: Image.Image, spec: ImageSpec) -> torch.Tensor:
     return ((scaled - mean) / std).contiguous()
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image by its EXIF orientation; damaged EXIF says nothing, as in any viewer.
+
+    Not `ImageOps.exif_transpose`, which fails on damaged EXIF, and on some that it cannot rewrite.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
 def _as_channels(image: Image.Image, channels: int) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Sixteen bits a pixel: Pillow's own conversion clips at 255 instead of scaling.
-        high = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
-        image = Image.fromarray(high)
+        image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         # What is transparent shows the page behind it, and pages are white.
         image = image.convert("RGBA")
@@ -105,13 +133,18 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
     if len(rows) > MAX_ROWS:
         raise BadRequest(f"{len(rows)} rows in one request; at most {MAX_ROWS} are accepted", 413)
     values = [_row_values(row, spec.columns, number) for number, row in enumerate(rows)]
-    return table_tensor(np.array(values, dtype=np.float64), spec)
+    tensor = table_tensor(np.array(values, dtype=np.float64), spec)
+    if len(infinite := torch.nonzero(~torch.isfinite(tensor))):
+        number, column = infinite[0].tolist()
+        raise BadRequest(f"row {number}, column {spec.columns[column]}: the number is too large")
+    return tensor
 
 
 def table_tensor(rows: np.ndarray, spec: TableSpec) -> torch.Tensor:
-    """Standardise float64 rows `(N, F)`; returns float32 `(N, F)`."""
+    """Standardise float64 rows `(N, F)`; returns float32 `(N, F)`, infinite where it overflows."""
     mean, std = np.array(spec.mean), np.array(spec.std)
-    return torch.from_numpy(((rows - mean) / std).astype(np.float32))
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(((rows - mean) / std).astype(np.float32))
 
 
 def _as_rows(body: object) -> Sequence[object]:
@@ -127,10 +160,10 @@ def _as_rows(body: object) -> Sequence[object]:
 def _row_values(row: object, columns: tuple[str, ...], number: int) -> list[float]:
     if isinstance(row, Mapping):
         missing = [c for c in columns if c not in row]
-        unknown = [str(c)[:80] for c in row if c not in columns]
+        unknown = [str(c)[:40] for c in row if c not in columns]
         if missing or unknown:
             parts = [f"missing {', '.join(missing)}"] if missing else []
-            parts += [f"unknown {', '.join(unknown)}"] if unknown else []
+            parts += [f"unknown {', '.join(unknown[:5])}"] if unknown else []
             raise BadRequest(f"row {number}: {'; '.join(parts)}; columns: {', '.join(columns)}")
         row = [row[c] for c in columns]
     if not isinstance(row, list) or len(row) != len(columns):
@@ -142,12 +175,18 @@ def _row_values(row: object, columns: tuple[str, ...], number: int) -> list[floa
 def _number(value: Any, row: int, column: str) -> float:
     where = f"row {row}, column {column}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadRequest(f"{where}: expected a number, got {json.dumps(value)[:80]}")
+        raise BadRequest(f"{where}: expected a number, got {_named(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    # Float32 is what the model computes in: what overflows there is infinite to it.
-    if not math.isfinite(number) or abs(number) > np.finfo(np.float32).max:
+    if not math.isfinite(number):
         raise BadRequest(f"{where}: the number is not finite")
     return number
+
+
+def _named(value: object) -> str:
+    """Say what stands where a number belongs, however large or deep it is."""
+    if isinstance(value, str):
+        return json.dumps(value[:40])
+    return _JSON_NAMES.get(type(value), type(value).__name__)

@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# A problem quotes the request, and a request may be megabytes of one name.
+_LONGEST_PROBLEM = 500
+
 
 class BadRequest(Exception):
     """The client's mistake: answered with `status` and a JSON body that names the problem."""
@@ -28,15 +31,19 @@ def body_of(fields: Mapping[str, Any]) -> object:
         return next(iter(fields.values()))
     if not fields:
         raise BadRequest("the request is empty")
-    names = ", ".join(sorted(fields))
+    names = ", ".join(name[:40] for name in sorted(fields)[:5])
     raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
 
 
 def json_answer(answer: object) -> bytes:
     """Return compact JSON. NaN and infinity are refused with `ValueError`: they are not JSON."""
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # A client's JSON can name half a surrogate pair, which no UTF-8 can hold.
+    return text.encode(errors="replace")
 
 
 def json_error(status: int, problem: str) -> bytes:
-    """Return the JSON body of an answer that is not 2xx."""
+    """Return the JSON body of an answer that is not 2xx; a long problem is cut."""
+    if len(problem) > _LONGEST_PROBLEM:
+        problem = f"{problem[: _LONGEST_PROBLEM - 1]}…"
     return json_answer({"error": problem, "status": status})

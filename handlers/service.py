@@ -91,7 +91,12 @@ class Service:
         if not bool(torch.isfinite(outputs).all()):
             logger.error("the model's output holds NaN or infinity")
             return json_error(500, "the model's output is not finite for this input"), 500
-        return json_answer(self.answer(outputs, self.loaded)), 200
+        answer = self.answer(outputs, self.loaded)
+        try:
+            return json_answer(answer), 200
+        except ValueError as error:
+            logger.error("the answer is not JSON: %s", error)
+            return json_error(500, "the model's answer is not finite for this input"), 500
 
 
 def load(context: Any) -> Loaded:

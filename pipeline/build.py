@@ -59,9 +59,12 @@ def build(
 
         from pipeline.display import Display
 
-        with Display() as display, ThreadPoolExecutor(max_workers=jobs) as pool:
+        # Not as a context: an interrupted build must not wait for the steps that run.
+        pool = ThreadPoolExecutor(max_workers=jobs)
+        with Display() as display:
             for outcome in pool.map(lambda r: build_model(r, steps, layout, display), stale):
                 outcomes[outcome.model] = outcome
+        pool.shutdown()
     return list(outcomes.values())
 
 

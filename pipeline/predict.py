@@ -48,7 +48,7 @@ class Running:
 
 
 def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
-    """Sends `input` to a model of the server that runs in `root`, and prints the answer.
+    """Send `input` to a model of the server that runs in `root`, and print the answer.
 
     `input` is a file, `-` for standard input, or JSON itself (it begins with [ or {). The server
     is the one of `make serve`, or one that was started as `torchserve --start` after
@@ -78,7 +78,7 @@ def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
 
 
 def read_body(input: str) -> Body:
-    """Reads what is to be sent. Raises `ServeError` when there is no such file."""
+    """Read what is to be sent. Raises `ServeError` when there is no such file."""
     if input.lstrip()[:1] in ("[", "{"):
         return Body(content=input.encode(), content_type="application/json")
     if input == "-":
@@ -97,7 +97,7 @@ def read_body(input: str) -> Body:
 
 
 def find_running(root: Path, port: int | None) -> Running:
-    """The server that runs for the project in `root`, on the given inference port if there is one.
+    """Find the server that runs for the project in `root`, on the given port if there is one.
 
     Raises `ServeError` when there is none.
     """
@@ -130,7 +130,7 @@ def _running(ports: Ports, settings: dict[str, str], key_file: Path, logs: Path)
 
 
 def _require_ready(server: Running, tokens: Tokens | None, model: str) -> None:
-    """Refuses what TorchServe would let hang: a request to a model without a working worker."""
+    """Refuse what TorchServe would let hang: a request to a model without a working worker."""
     header = tokens.header("management") if tokens else {}
     answer = _ask("GET", f"{server.management_url}/models/{model}", headers=header)
     if answer.status_code == 404:

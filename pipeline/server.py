@@ -28,7 +28,7 @@ HOME = Path("build", "serve")
 
 
 def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
-    """Serves the model store in the foreground until Ctrl-C or SIGTERM, then stops the server.
+    """Serve the model store in the foreground until Ctrl-C or SIGTERM, then stop the server.
 
     Returns the exit status: 0, or that of `ServeError` when some of the models were not served.
     Raises `ServeError` when nothing can be served or the server ends by itself.
@@ -49,12 +49,12 @@ def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
         if not server.home.stopping.exists():
             raise
         say("stopped by `make stop`")
-    whole = not server.shelf.refused and all(one.is_ready for one in server.progress)
-    return 0 if whole else ServeError.exit_code
+    failed = server.shelf.refused or any(one.cause is not None for one in server.progress)
+    return ServeError.exit_code if failed else 0
 
 
 def stop(root: Path) -> int:
-    """Stops the server that `make serve` started below `root`, and no other; says what it did."""
+    """Stop the server that `make serve` started below `root`, and no other; say what was done."""
     home = Home(path=(root / HOME).absolute())
     record = read_record(home)
     if record is None:
@@ -73,7 +73,7 @@ def stop(root: Path) -> int:
 
 
 def _attend(server: Server, root: Path) -> None:
-    """Looks after a started server until it ends, which is an error unless `stop` did it."""
+    """Look after a started server until it ends, which is an error unless `stop` did it."""
     for line in server.shelf.refused:
         say(f"left out: {line}")
     logs = _shown(server.home.logs, root)
@@ -93,7 +93,7 @@ def _attend(server: Server, root: Path) -> None:
 
 
 def _explain(server: Server, ready: Sequence[Progress], root: Path) -> None:
-    """Prints how each model is called, and how long its token holds."""
+    """Print how each model is called, and how long its token holds."""
     tokens = server.tokens
     token = tokens.inference if tokens else None
     models = {one.model.name: one.model for one in ready}
@@ -111,7 +111,7 @@ def _explain(server: Server, ready: Sequence[Progress], root: Path) -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Takes SIGTERM, and SIGHUP of a closed terminal, like Ctrl-C: nothing is left behind."""
+    """Take SIGTERM, and SIGHUP of a closed terminal, like Ctrl-C: nothing is left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread set handlers
         return

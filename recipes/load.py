@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
+import reprlib
 import tomllib
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +16,10 @@ import msgspec
 
 from recipes.errors import RecipeError
 from recipes.types import NAME_PATTERN, ImagePreprocess, Recipe, TablePreprocess
+
+# Values are shown in messages, and a value may be a megabyte long or a thousand lists deep.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 # TorchServe falls back to its own handler of the same name on any ImportError inside ours.
 STOCK_HANDLERS = frozenset(
@@ -34,7 +41,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{_shown(path)}: no such recipe{suggestion(path.stem, known)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    # Not only TOMLDecodeError: thousands of digits or brackets fail in Python itself.
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{_shown(path)}: not TOML: {error}") from None
     if not re.fullmatch(NAME_PATTERN, path.stem):
         raise RecipeError(
@@ -43,6 +51,9 @@ def load_recipe(path: Path) -> Recipe:
         )
     if "name" in raw:
         raise RecipeError(f"{_shown(path)}: name: remove the key; the file's name is the model's")
+    for keys, value in _leaves(raw):
+        if problem := _impossible(value):
+            raise RecipeError(f"{_shown(path)}: {_key(keys)}: {problem}")
     try:
         recipe = msgspec.convert({**raw, "name": path.stem}, Recipe)
     except msgspec.ValidationError as error:
@@ -86,25 +97,67 @@ def _shown(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if path.suffix == ".toml" else f"{path.name}/"
 
 
+def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
+    """Yield every key and every plain value of a TOML document, with the keys that lead there."""
+    # No recursion: a dotted key may be thousands of tables deep.
+    waiting: list[tuple[list[str], Any]] = [([], document)]
+    while waiting:
+        keys, value = waiting.pop()
+        if isinstance(value, Mapping):
+            yield from (([*keys, key], key) for key in value)
+            waiting += [([*keys, key], value[key]) for key in reversed(value)]
+        elif isinstance(value, list):
+            waiting += [(keys, inner) for inner in reversed(value)]
+        else:
+            yield keys, value
+
+
+def _impossible(value: Any) -> str:
+    """Say what TOML allows in a value and no key of a recipe can mean."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not a number to compute with"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "a whole number of more than 64 bits"
+    if isinstance(value, str) and any(unicodedata.category(c) == "Cc" for c in value):
+        return f"holds a line break or another control character: {_SHORT.repr(value)}"
+    return ""
+
+
 def _explain(message: str, raw: Mapping[str, Any]) -> str:
     """Turn msgspec's `reason - at `$.fit.epochs`` into `[fit] epochs: reason`."""
-    reason, _, place = message.partition(" - at ")
-    keys = place.strip("`").removeprefix("$").lstrip(".").split(".") if place else []
-    keys = [key for key in keys if key]
+    reason, keys, value = _located(message, raw)
     if missing := re.search(r"missing required field `(.+?)`", reason):
         return f"{_key([*keys, missing[1]])}: required, but missing"
-    if unknown := re.search(r"unknown field `(.+?)`", reason):
+    if unknown := re.search(r"unknown field `(.+)`", reason):
         known = [f for f in _fields(keys, raw) if f != "name"]
         hint = suggestion(unknown[1], known)
         return f"{_key([*keys, unknown[1]])}: unknown key{hint}"
-    value: Any = raw
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    shown = f" (it says {value!r})" if keys and not isinstance(value, Mapping) else ""
+    shown = f" (it says {_SHORT.repr(value)})" if keys and not isinstance(value, Mapping) else ""
     reason = (reason[0].lower() + reason[1:]).replace("`object`", "a table")
-    if invalid := re.search(r"invalid (?:enum )?value '(.+?)'", reason):
-        reason = "not one of the possible values" + suggestion(invalid[1], _choices(keys, raw))
+    if re.search(r"invalid (enum )?value", reason):
+        reason = "not one of the possible values" + suggestion(str(value), _choices(keys, raw))
     return f"{_key(keys)}: {reason}{shown}"
+
+
+def _located(message: str, raw: Mapping[str, Any]) -> tuple[str, list[str], Any]:
+    """Split msgspec's message into the reason, the keys that lead to the fault, and its value."""
+    reason, _, place = message.rpartition(" - at `$")
+    keys: list[str] = []
+    value: Any = raw
+    for step in re.findall(r"[^.\[\]`]+|\[\d+\]|\[\.{3}\]", place if reason else ""):
+        if isinstance(value, list) and step.strip("[]").isdecimal():
+            keys[-1] += step
+            value = value[int(step.strip("[]"))]
+            continue
+        if isinstance(value, Mapping) and step == "[...]":
+            # Some value of a free table; only `[model.params]` is one.
+            step = next(k for k, v in value.items() if not isinstance(v, (int, float, str)))
+        if not isinstance(value, Mapping) or step not in value:
+            # Not a place after all, but the name of a key that looks like one.
+            return message, [], raw
+        keys.append(step)
+        value = value[step]
+    return reason or message, keys, value
 
 
 def _key(keys: list[str]) -> str:
@@ -120,7 +173,8 @@ def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:
     if not keys:
         return Recipe
     if keys[0] == "preprocess":
-        kind = raw["preprocess"].get("kind")
+        section = raw.get("preprocess")
+        kind = section.get("kind") if isinstance(section, Mapping) else None
         return TablePreprocess if kind == "table" else ImagePreprocess
     return next((f.type for f in msgspec.structs.fields(Recipe) if f.name == keys[0]), Recipe)
 
@@ -140,8 +194,8 @@ def _choices(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     while types:
         for arg in get_args(types.pop()):
-            if isinstance(arg, str):
-                found.append(arg)
+            if isinstance(arg, (str, int)):
+                found.append(str(arg))
             elif get_args(arg):
                 types.append(arg)
     return found
@@ -167,24 +221,35 @@ def _check_files(recipe: Recipe, path: Path) -> None:
             raise RecipeError(
                 f"{_shown(path)}: {key}: there is no {shown}/{module}.py{suggestion(module, known)}"
             )
-    _check_params(recipe, path, root / "train" / "models" / f"{recipe.model.factory}.py")
-
-
-def _check_params(recipe: Recipe, path: Path, factory: Path) -> None:
-    """Hold `[model.params]` against the factory's signature, read without importing torch."""
-    if not recipe.model.params:
-        return
-    tree = ast.parse(factory.read_text(encoding="utf-8"))
-    build = next(
-        (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build"), None
+    _function(
+        path, "[data] dataset", root / "train" / "datasets" / f"{recipe.data.dataset}.py", "load"
     )
-    if build is None:
-        raise RecipeError(
-            f"{_shown(path)}: [model] factory: train/models/{factory.name} has no `build` function"
-        )
-    known = [argument.arg for argument in build.args.kwonlyargs]
+    factory = root / "train" / "models" / f"{recipe.model.factory}.py"
+    _check_params(recipe, path, _function(path, "[model] factory", factory, "build"))
+
+
+def _function(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
+    """Return a function of a module that a recipe names, read without importing torch."""
+    shown = f"train/{module.parent.name}/{module.name}"
+    try:
+        tree = ast.parse(module.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise RecipeError(f"{_shown(path)}: {key}: {shown} is not Python: {error}") from None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    raise RecipeError(f"{_shown(path)}: {key}: {shown} has no `{name}` function")
+
+
+def _check_params(recipe: Recipe, path: Path, build: ast.FunctionDef) -> None:
+    """Hold `[model.params]` against the factory's signature."""
+    arguments = build.args
+    known = [argument.arg for argument in arguments.kwonlyargs]
     for name in recipe.model.params:
-        if name not in known:
+        if name not in known and arguments.kwarg is None:
             raise RecipeError(
                 f"{_shown(path)}: [model.params] {name}: unknown key{suggestion(name, known)}"
             )
+    for name, default in zip(known, arguments.kw_defaults, strict=True):
+        if default is None and name not in recipe.model.params:
+            raise RecipeError(f"{_shown(path)}: [model.params] {name}: required, but missing")

@@ -16,14 +16,15 @@ Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=0.5)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
-# A module's name: what may stand in `train/models/<name>.py` and be imported.
-ModuleName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
-
+# A model's name, and a module's: what may stand in `train/models/<name>.py` and be imported.
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+ModuleName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 Task = Literal["classification", "regression"]
 # What `minimum_metric` speaks of, and what tables show.
 MAIN_METRIC: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
+# Labels belong to images and values to rows, in `train/types.py` and in the handlers.
+_KIND_OF: dict[Task, str] = {"classification": "image", "regression": "table"}
 
 
 def _about(text: str) -> Meta:
@@ -171,6 +172,16 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export: Export = Export()
     postprocess: Postprocess = Postprocess()
     serve: Serve
+
+    def __post_init__(self) -> None:
+        kind = "image" if isinstance(self.preprocess, ImagePreprocess) else "table"
+        if kind != _KIND_OF[self.task]:
+            raise ValueError(
+                f'task = "{self.task}" goes with [preprocess] kind = "{_KIND_OF[self.task]}", '
+                f'not with "{kind}"'
+            )
+        if self.fit.shift and kind != "image":
+            raise ValueError("[fit] shift moves images, and a table has none: remove it")
 
 
 def canonical(value: Struct) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,17 @@ def save_checkpoint(
     recipe: Recipe,
     folder: Path,
 ) -> Checkpoint:
-    """Write the weights, then `meta.json`, into a folder."""
+    """Write the weights, then `meta.json`, into a folder.
+
+    Raises `TrainError` when the test split's figures are NaN or infinite.
+    """
+    for name, value in {"loss": tested.loss, **tested.metrics}.items():
+        if not math.isfinite(value):
+            raise TrainError(f"{name} on the test split is {value}: look for extreme values in it")
     weights = folder / WEIGHTS
-    save_file({k: v.contiguous() for k, v in fitted.model.state_dict().items()}, weights)
+    # Clones, because safetensors takes no two names for one memory, as tied weights have.
+    tensors = {k: v.contiguous().clone() for k, v in fitted.model.state_dict().items()}
+    save_file(tensors, weights)
     samples = splits.samples
     labels = list(samples.labels) if isinstance(samples, ImageSamples) else []
     meta = Meta(

@@ -30,16 +30,35 @@ def open_dataset(recipe: Recipe) -> Splits:
             f"recipes/{recipe.name}.toml: [preprocess] kind: the data set "
             f"{recipe.data.dataset!r} holds {type(samples).__name__}, not {wanted.__name__}"
         )
-    if isinstance(samples, TableSamples) and not (
-        np.isfinite(samples.rows).all() and np.isfinite(samples.targets).all()
-    ):
-        raise DataError(f"data set {recipe.data.dataset!r}: NaN or infinite values in its rows")
+    if problem := _problem(samples):
+        raise DataError(f"train/datasets/{recipe.data.dataset}.py: {problem}")
     return split(
         samples,
         validation=recipe.data.validation,
         test=recipe.data.test,
         salt=recipe.data.split_salt,
     )
+
+
+def _problem(samples: Samples) -> str:
+    """Say what a data set's author got wrong; training would only say that it failed."""
+    count, targets = len(samples), samples.targets
+    if isinstance(samples, ImageSamples):
+        if len(samples.images) != count:
+            return f"{len(samples.images)} images, but {count} targets"
+        if len(samples.labels) < 2 or len(set(samples.labels)) < len(samples.labels):
+            return "needs two labels or more, each of them once"
+        if count and not 0 <= targets.min() <= targets.max() < len(samples.labels):
+            return f"a target is no index of its {len(samples.labels)} labels"
+    else:
+        if samples.rows.shape != (count, len(samples.columns)):
+            return (
+                f"rows of shape {samples.rows.shape}, but {count} targets and "
+                f"{len(samples.columns)} columns"
+            )
+        if not (np.isfinite(samples.rows).all() and np.isfinite(targets).all()):
+            return "NaN or infinite values in its rows or targets"
+    return ""
 
 
 def fit_preprocess(recipe: Recipe, splits: Splits) -> PreprocessSpec:
@@ -81,13 +100,17 @@ def _fit_table(
     rows, targets = samples.rows[train], samples.targets[train]
     count = rows.shape[1]
     std = rows.std(axis=0)
-    constant = [c for c, s in zip(samples.columns, std, strict=True) if s == 0]
-    if declared.standardise and constant:
+    # Not `std == 0`: the deviation of a hundred times 0.1 is 1e-17, and dividing by that is worse.
+    varies = np.ptp(rows, axis=0) > 0
+    constant = [c for c, v in zip(samples.columns, varies, strict=True) if not v]
+    scale, target_scale = declared.standardise, declared.standardise_target
+    if scale and constant:
         raise DataError(
             f"columns with one value only in the training split: {', '.join(constant)}; "
             "leave them out of the data set"
         )
-    scale, target_scale = declared.standardise, declared.standardise_target
+    if target_scale and np.ptp(targets) == 0:
+        raise DataError(f"{samples.target} has one value only in the training split")
     return TableSpec(
         columns=samples.columns,
         mean=tuple(rows.mean(axis=0).tolist()) if scale else (0.0,) * count,
@@ -105,9 +128,8 @@ def inputs_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec
     """
     if isinstance(samples, ImageSamples):
         assert isinstance(spec, ImageSpec)
-        return torch.stack(
-            [image_tensor(Image.fromarray(samples.images[i]), spec) for i in indices]
-        )
+        images = (Image.fromarray(samples.images[i]) for i in indices)
+        return torch.stack([image_tensor(image, spec) for image in images])
     assert isinstance(spec, TableSpec)
     return table_tensor(samples.rows[indices], spec)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
@@ -70,6 +72,8 @@ def set_determinism(seed: int, threads: int) -> None:
     """Seed everything and allow only algorithms that give the same bits again."""
     # cuBLAS reads it when it starts; without it, deterministic algorithms refuse to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(seed)
+    np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score
 from torch import nn
-from torchmetrics.functional import mean_absolute_error, r2_score
-from torchmetrics.functional.classification import multiclass_accuracy
 
 if TYPE_CHECKING:
     from recipes.types import Task
@@ -34,22 +33,27 @@ class Evaluation:
 def evaluate(
     model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, task: Task
 ) -> Evaluation:
-    """Measure a model on a split, in eval mode; the caller's mode is restored.
+    """Measure a model on a split, in eval mode; each module's own mode is restored.
 
     Regression metrics are of standardised values: R² is the same in any unit.
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    outputs = torch.cat([model(part) for part in torch.split(inputs, _BATCH)])
-    model.train(was_training)
+    try:
+        outputs = torch.cat([model(part) for part in torch.split(inputs, _BATCH)])
+    finally:
+        # One by one: a frozen batch norm stays in eval mode while the model around it trains.
+        for module, training in modes:
+            module.training = training
     loss = float(loss_of(task)(outputs, targets))
+    answers, truth = outputs.cpu().numpy(), targets.cpu().numpy()
     if task == "classification":
-        accuracy = multiclass_accuracy(outputs, targets, outputs.shape[1], average="micro")
+        accuracy = accuracy_score(truth, answers.argmax(axis=1))
         return Evaluation(loss=loss, metrics={"accuracy": float(accuracy)})
     return Evaluation(
         loss=loss,
         metrics={
-            "r2": float(r2_score(outputs[:, 0], targets[:, 0])),
-            "mae_standardised": float(mean_absolute_error(outputs, targets)),
+            "r2": float(r2_score(truth, answers)),
+            "mae_standardised": float(mean_absolute_error(truth, answers)),
         },
     )

@@ -37,9 +37,12 @@ def trace(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("always")
-        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            model, torch.randn(2, *shape, generator=generator), check_trace=False
-        )
+        try:
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                model, torch.randn(2, *shape, generator=generator), check_trace=False
+            )
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ExportError(f"the model cannot be traced: {error}") from error
     _refuse_data_dependence(caught)
     check_traced(model, traced, shape)
     raw, path = folder / "raw.pt", folder / TRACED
@@ -59,6 +62,8 @@ def check_traced(
         inputs = torch.randn(batch, *shape, generator=generator)
         with torch.inference_mode():
             expected = model(inputs)
+            if not isinstance(expected, torch.Tensor) or expected.shape[:1] != (batch,):
+                raise ExportError(f"the model gives no tensor of {batch} rows for {batch} samples")
             try:
                 answer = traced(inputs)
             except RuntimeError as error:

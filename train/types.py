@@ -16,6 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from handlers.spec import PreprocessSpec, spec_from_dict
+from recipes.errors import TrainError
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -59,7 +60,8 @@ class TableSamples:
 
     def content(self, index: int) -> bytes:
         """Return what makes this sample this sample, for its digest."""
-        return bytes(self.rows[index].astype("<f8").tobytes())
+        # Adding zero makes one zero of -0.0 and 0.0, which are equal.
+        return bytes((self.rows[index] + 0.0).astype("<f8").tobytes())
 
     def request(self, index: int) -> tuple[bytes, str]:
         """Return the sample as a client would send it: the body and its content type."""
@@ -84,9 +86,10 @@ class Splits:
         return {name: self._digest(getattr(self, name)) for name in ("train", "validation", "test")}
 
     def _digest(self, indices: NDArray[np.int64]) -> str:
+        targets = self.samples.targets
+        digests = [hashlib.sha256(self.samples.content(i)).hexdigest() for i in indices]
         lines = sorted(
-            f"{hashlib.sha256(self.samples.content(i)).hexdigest()} {self.samples.targets[i].item()!r}"
-            for i in indices
+            f"{digest} {targets[i].item()!r}" for digest, i in zip(digests, indices, strict=True)
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -127,8 +130,11 @@ class Checkpoint:
 
 
 def read_meta(path: Path) -> Meta:
-    """Read a checkpoint's `meta.json`."""
-    return msgspec.json.decode(path.read_bytes(), type=Meta)
+    """Read a checkpoint's `meta.json`. Raises `TrainError` when it is not one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Meta)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise TrainError(f"{path.name}: {error}") from error
 
 
 def write_meta(meta: Meta, path: Path) -> None:

@@ -26,7 +26,7 @@ class Example:
 
 
 def write_example(model: StoredModel, folder: Path) -> Example | None:
-    """Writes the archive's first golden request to `folder`, or returns None where it has none."""
+    """Write the archive's first golden request to `folder`, or return None where it has none."""
     try:
         with zipfile.ZipFile(model.path) as archive:
             index = msgspec.json.decode(archive.read(GOLDEN_INDEX), type=GoldenIndex)
@@ -40,7 +40,7 @@ def write_example(model: StoredModel, folder: Path) -> Example | None:
 
 
 def curl_line(model: str, url: str, token: str | None, example: Example | None, cwd: Path) -> str:
-    """A command for a POSIX shell in the folder `cwd` that sends the example to the model."""
+    """Return a POSIX shell command, for the folder `cwd`, that sends the example to the model."""
     words = ["curl"]
     if token is not None:
         words += ["-H", f"Authorization: Bearer {token}"]

@@ -67,7 +67,7 @@ class Home:
         return self.path / "lock"
 
     def prepare(self) -> Path:
-        """Makes the folders ready for a start, and returns the temporary one.
+        """Make the folders ready for a start, and return the temporary one.
 
         Clears what a killed server left there: extracted archives, sockets and old keys.
         """
@@ -85,13 +85,13 @@ class Home:
 
 
 def private(folder: Path) -> Path:
-    """Makes a folder that only its owner may enter, and its parents as they come."""
+    """Make a folder that only its owner may enter, and its parents as they come."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def short_folder(wanted: Path) -> Path:
-    """Makes `wanted`, or a stand-in below /tmp when its name is too long for a worker's socket.
+    """Make `wanted`, or a stand-in below /tmp when its name is too long for a worker's socket.
 
     The stand-in is the same for the same `wanted`, so that `torchserve --stop` finds what
     `torchserve --start` left. Raises `ServeError` when somebody else holds it.

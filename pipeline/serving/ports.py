@@ -25,7 +25,7 @@ class Ports:
 
     @classmethod
     def following(cls, base: int) -> Ports:
-        """The five ports from `base` on, so that two servers five apart never collide.
+        """Take the five ports from `base` on, so that two servers five apart never collide.
 
         Raises `ServeError` when they do not fit below 65536.
         """
@@ -43,7 +43,7 @@ class Ports:
 
     @classmethod
     def configured(cls, settings: Mapping[str, str]) -> Ports:
-        """The ports that a TorchServe configuration names; `ServeError` for an impossible one."""
+        """Read the ports that a TorchServe configuration names. Raises `ServeError`."""
         return cls(
             inference=_address(settings, "inference_address", 8080),
             management=_address(settings, "management_address", 8081),
@@ -53,7 +53,7 @@ class Ports:
         )
 
     def settings(self) -> dict[str, str]:
-        """The configuration keys that bind these ports to the loopback interface."""
+        """Return the configuration keys that bind these ports to the loopback interface."""
         return {
             "inference_address": f"http://{LOOPBACK}:{self.inference}",
             "management_address": f"http://{LOOPBACK}:{self.management}",
@@ -65,12 +65,12 @@ class Ports:
         }
 
     def named(self) -> dict[str, int]:
-        """The port of every purpose."""
+        """Return the port of every purpose."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def require_free(ports: Ports) -> None:
-    """Raises `ServeError` naming every port that is in use, its purpose and its owner if known.
+    """Raise `ServeError` naming every port that is in use, its purpose and its owner if known.
 
     Asked before a start, because TorchServe itself says it with a stack trace, after it has
     loaded every archive.

@@ -41,13 +41,13 @@ class Birth:
 
     @classmethod
     def of(cls, pid: int) -> Birth:
-        """Takes down a living process. Raises `psutil.NoSuchProcess`."""
+        """Take down a living process. Raises `psutil.NoSuchProcess`."""
         import psutil
 
         return cls(pid=pid, created=psutil.Process(pid).create_time())
 
     def process(self) -> psutil.Process | None:
-        """The process while it lives; a stranger that has its number now is not it."""
+        """Return the process while it lives; a stranger that has its number now is not it."""
         import psutil
 
         try:
@@ -75,14 +75,14 @@ class Record:
         return any(birth and birth.process() for birth in (self.launcher, self.jvm))
 
     def write(self, path: Path) -> None:
-        """Writes the record whole or not at all."""
+        """Write the record whole or not at all."""
         half = path.with_suffix(".half")
         half.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
         half.replace(path)
 
 
 def read_record(home: Home) -> Record | None:
-    """The record of the server in a home, or None when there is none that is alive."""
+    """Read the record of the server in a home, or None when there is none that is alive."""
     try:
         raw: dict[str, Any] = json.loads(home.record.read_text(encoding="utf-8"))
         record = Record(
@@ -104,7 +104,7 @@ def read_record(home: Home) -> Record | None:
 def launch(
     home: Home, *, temp: Path, store: Path, archives: Sequence[str]
 ) -> subprocess.Popen[bytes]:
-    """Starts TorchServe on `home.settings` in a session of its own, working in `home`.
+    """Start TorchServe on `home.settings` in a session of its own, working in `home`.
 
     Its environment is ours without what would change its configuration or put our modules in
     front of an archive's. Raises `ServeError` when there is no Java.
@@ -143,7 +143,7 @@ def launch(
 
 
 def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30.0) -> Birth | None:
-    """Waits for the launcher to start the JVM; None when the launcher ends before."""
+    """Wait for the launcher to start the JVM; None when the launcher ends before."""
     import psutil
 
     pid_file = temp / ".model_server.pid"
@@ -159,14 +159,19 @@ def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30
 
 
 def end(record: Record, grace: float = GRACE) -> bool:
-    """Stops every process of a server: asks the JVM, waits up to `grace` seconds, then kills.
+    """Stop every process of a server: ask the JVM, wait up to `grace` seconds, then kill.
 
     Returns whether it went without killing. Processes are found by the session that they were
-    started in, and only while the recorded launcher or JVM is still in it.
+    started in: all of it while the recorded launcher or JVM is still there, else only those that
+    work in the server's own temporary folder.
     """
-    if not record.alive():
-        return True
     session = record.launcher.pid
+    if not record.alive():
+        # A worker that is busy in native code does not notice that its server has died.
+        for process in _members(session):
+            if any(record.temp in word for word in _command(process)):
+                _tell(process, signal.SIGKILL)
+        return True
     jvm = record.jvm.process() if record.jvm else None
     # The JVM stops its workers and clears its folder; one that is only just starting has neither.
     for process in [jvm] if jvm else _members(session):
@@ -206,6 +211,15 @@ def _members(session: int) -> list[psutil.Process]:
         except (OSError, psutil.Error):
             continue  # gone meanwhile, or not ours to ask about
     return members
+
+
+def _command(process: psutil.Process) -> list[str]:
+    import psutil
+
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _tell(process: psutil.Process, number: signal.Signals) -> None:

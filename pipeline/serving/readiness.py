@@ -70,7 +70,7 @@ class Watch:
         deadline: float,
         on_change: Callable[[Sequence[Progress]], None],
     ) -> list[Progress]:
-        """Waits until each model is ready or has failed, or the server itself has ended.
+        """Wait until each model is ready or has failed, or the server itself has ended.
 
         After `deadline` seconds a model that is not ready counts as failed. `tokens` reads the
         tokens; `on_change` is called after every look. A model that cannot load is given no more
@@ -146,7 +146,7 @@ class Watch:
 
 
 def verdict(one: Progress) -> str:
-    """How the wait for one model ended."""
+    """Say how the wait for one model ended."""
     title = f"{one.model.name} {one.model.version}"
     if one.cause is None:
         plural = "" if one.ready == 1 else "s"
@@ -156,7 +156,7 @@ def verdict(one: Progress) -> str:
 
 
 def traceback_of(model: StoredModel, log: str) -> str | None:
-    """The last traceback of a model's loading in a `model_log.log`: its end, without prefixes."""
+    """Return why a model does not load, from a `model_log.log`: the end of its traceback."""
     thread = rf"W-\d+-{re.escape(model.name)}_{re.escape(model.version)}-std(?:out|err) "
     # Every line has a date, a level, a thread and a logger in front; two workers interleave.
     by_thread: dict[str, list[str]] = {}
@@ -184,7 +184,7 @@ def _told(text: str) -> str:
 
 
 def last_lines(lines: Sequence[str]) -> str:
-    """The end of a text, without empty lines and without the marks under its code."""
+    """Return the end of a text, without empty lines and without the marks under its code."""
     return "\n".join([line for line in lines if line.strip(" ^~")][-SHOWN:])
 
 

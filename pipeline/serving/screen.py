@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pipeline.serving.readiness import Progress, verdict
 
 # Seconds between two lines about the same wait, where nothing can be overwritten.
-PACE = 5.0
+PACE = 3.0
 
 
 def say(line: str = "") -> None:
-    """Prints one line at once, also into a pipe."""
+    """Print one line at once, also into a pipe."""
     # A terminal that was closed must not keep us from stopping the server.
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
@@ -24,7 +24,7 @@ def say(line: str = "") -> None:
 
 @contextmanager
 def waiting() -> Iterator[Callable[[Sequence[Progress]], None]]:
-    """Shows a wait: one moving line on a terminal, plain lines elsewhere, and how it ended."""
+    """Show a wait: one moving line on a terminal, plain lines elsewhere, and how it ended."""
     told: set[str] = set()
 
     def tell_settled(progress: Sequence[Progress]) -> None:
@@ -61,7 +61,7 @@ def waiting() -> Iterator[Callable[[Sequence[Progress]], None]]:
 
 
 def pending(progress: Sequence[Progress]) -> str:
-    """What is still waited for, in a line; empty when nothing is."""
+    """Say what is still waited for, in a line; empty when nothing is."""
     left = [
         f"{one.model.name} ({one.ready} of {one.wanted or '?'} workers)"
         for one in progress

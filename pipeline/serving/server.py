@@ -107,7 +107,7 @@ class Server:
         self.stop()
 
     def start(self) -> None:
-        """Starts the server's processes and returns at once, before any model is loaded.
+        """Start the server's processes and return at once, before any model is loaded.
 
         Raises `ServeError` when there is nothing to serve, a port is in use, another server runs
         in this home, or there is no Java.
@@ -142,7 +142,7 @@ class Server:
         on_change: Callable[[Sequence[Progress]], None] = lambda _: None,
         deadline: float = DEADLINE,
     ) -> list[Progress]:
-        """Waits until every model is READY with all its workers, or cannot become so.
+        """Wait until every model is READY with all its workers, or cannot become so.
 
         `deadline` is in seconds. Raises `ServeError` with the end of its log when the server
         itself ends meanwhile.
@@ -159,13 +159,13 @@ class Server:
         return self.progress
 
     def wait_ready(self, deadline: float = DEADLINE) -> None:
-        """Waits until every model is READY. Raises `ServeError` naming the others, and why."""
+        """Wait until every model is READY. Raises `ServeError` naming the others, and why."""
         failed = [verdict(one) for one in self.settle(deadline=deadline) if not one.is_ready]
         if failed or self.shelf.refused:
             raise ServeError("\n".join([*failed, *self.shelf.refused]))
 
     def predict(self, model: str, **request: Any) -> httpx.Response:
-        """POSTs a request to a model; takes what `httpx.post` does (`content`, `json`, `files`)."""
+        """POST a request to a model; takes what `httpx.post` does (`content`, `json`, `files`)."""
         import httpx
 
         tokens = self.tokens
@@ -176,16 +176,16 @@ class Server:
         return httpx.post(url, headers=headers, trust_env=False, **request)
 
     def wait(self) -> None:
-        """Waits until the server's processes end."""
+        """Wait until the server's processes end."""
         if self._launcher is not None:
             self._launcher.wait()
 
     def stop(self) -> None:
-        """Stops the JVM and its workers, and removes the tokens. Does nothing a second time."""
+        """Stop the JVM and its workers, and remove the tokens. Do nothing a second time."""
         self._open.close()
 
     def last_words(self) -> str:
-        """What the logs say of the end of a server, and where they are."""
+        """Return what the logs say of the end of a server, and where they are."""
         lines = []
         for path in (self.home.console, self.home.logs / "ts_log.log"):
             if path.exists():
@@ -210,7 +210,7 @@ class Server:
 
 @contextlib.contextmanager
 def _alone(home: Home) -> Iterator[None]:
-    """Holds the home's lock. Raises `ServeError` when a server runs in it already."""
+    """Hold the home's lock. Raises `ServeError` when a server runs in it already."""
     private(home.path)
     with home.lock.open("w") as lock:
         try:
@@ -230,7 +230,7 @@ def _alone(home: Home) -> Iterator[None]:
 
 
 def wait_unlocked(home: Home, patience: float = 10.0) -> None:
-    """Waits, at most `patience` seconds, until whoever ran a server in this home has let go."""
+    """Wait, at most `patience` seconds, until whoever ran a server in this home has let go."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         with home.lock.open("w") as lock:
@@ -242,7 +242,7 @@ def wait_unlocked(home: Home, patience: float = 10.0) -> None:
 
 
 def clear(home: Home, temp: Path) -> None:
-    """Removes what only a running server needs: tokens, the record, extracted archives."""
+    """Remove what only a running server needs: tokens, the record, extracted archives."""
     home.key_file.unlink(missing_ok=True)
     home.record.unlink(missing_ok=True)
     shutil.rmtree(temp, ignore_errors=True)

@@ -9,7 +9,7 @@ from recipes.errors import ServeError
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """The keys and values of a `config.properties`.
+    """Read the keys and values of a `config.properties`.
 
     Understands what TorchServe's own launcher does: one `key=value` a line and `#` comments.
     Raises `ServeError` for a file that is missing, or a line or a repetition that the launcher
@@ -34,7 +34,7 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def write_settings(path: Path, settings: Mapping[str, str]) -> None:
-    """Writes a configuration that Java reads back as given, whatever characters are in it."""
+    """Write a configuration that Java reads back as given, whatever characters are in it."""
     lines = ["# Written at each start from the repository's config.properties: change that one."]
     lines += [f"{key}={_escaped(value)}" for key, value in sorted(settings.items())]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")

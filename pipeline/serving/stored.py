@@ -36,7 +36,7 @@ class Shelf:
 
 
 def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
-    """The archives of `store`, or only those of the named models.
+    """List the archives of `store`, or only those of the named models.
 
     An archive that would stop the whole server at its start is put aside with the reason, so that
     the others can be served. Raises `ServeError` when a name is not in the store or nothing is
@@ -67,7 +67,7 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
 
 
 def _read(path: Path) -> StoredModel:
-    """Raises `ValueError` saying what would stop the server, or keep it from being asked."""
+    """Read one archive. Raises `ValueError` for what would stop the server, or has no URL."""
     if re.search(r"[,=\s]", path.name):
         raise ValueError("TorchServe cannot be told of a file name with a comma, = or space in it")
     try:

@@ -34,7 +34,7 @@ class Tokens:
 
 
 def read_tokens(path: Path) -> Tokens:
-    """Reads a `key_file.json`. Raises `ServeError` when it is missing or still being written."""
+    """Read a `key_file.json`. Raises `ServeError` when it is missing or still being written."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return Tokens(
@@ -51,7 +51,7 @@ def read_tokens(path: Path) -> Tokens:
 
 
 def fresh_tokens(path: Path, management_url: str) -> Tokens:
-    """The tokens of a running server, renewed with its API key where they have run out.
+    """Read the tokens of a running server, renewed with its API key where they have run out.
 
     Renewing rewrites the key file and ends the old token, which was dead already.
     Raises `ServeError` when the server does not renew them.
