@@ -1,0 +1,147 @@
+# The front door. `make` lists what there is to do; every target sets up .venv first if it must.
+# make itself only orders the work: what is stale, and why, is for `python -m pipeline` to say.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# An option where its value was given, and nothing where it was not.
+MODEL_OPTION := $${MODEL:+--model="$$MODEL"}
+JOBS_OPTION := $${JOBS:+--jobs="$$JOBS"}
+PORT_OPTION := $${PORT:+--port="$$PORT"}
+INPUT_OPTION := $${INPUT:+--input="$$INPUT"}
+VERSION_OPTION := $${VERSION:+--version="$$VERSION"}
+
+# One goal at a time, in the order they were typed: `make -j clean train` must not race. JOBS=n
+# is what builds models side by side.
+.NOTPARALLEL:
+
+# A release is named by its tag or by its version: v1.2.0 and 1.2.0 are the same one.
+ifneq ($(value VERSION),)
+override VERSION := $(patsubst v%,%,$(value VERSION))
+endif
+
+# Taken before the next lines make every origin the same.
+PYTHON_NAMED := $(filter command,$(origin PYTHON))
+
+# What a person types reaches a recipe as an environment variable, and there stands in quotes: make
+# never expands it and the shell never splits it, whatever is in it.
+$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON,$(if $(value $v),\
+  $(eval override $v := $$(value $v))$(eval export $v)))
+
+## Models (all of them, or MODEL=a,b; JOBS=n builds n at once)
+##   make train      train what is stale
+##   make onnx       ... trace it and export it to ONNX
+##   make parity     ... prove that the traced module and the ONNX file answer as the checkpoint does
+##   make archive    ... pack, verify and publish the archives to model_store/
+##   make verify     check every output against its recorded hash; MODEL may name a file.mar too
+##   make explain    say for each step whether it is current, and if not what changed
+##   make list       models, versions, metrics and state
+BUILD := train onnx parity archive verify
+
+# Several verbs are one run: the first one typed does the work for all of them.
+WANTED := $(filter $(MAKECMDGOALS),$(BUILD))
+LEAD := $(firstword $(filter $(BUILD),$(MAKECMDGOALS)))
+
+.PHONY: $(BUILD)
+ifneq ($(LEAD),)
+$(LEAD): setup
+	@$(PY) -m pipeline $(WANTED) $(MODEL_OPTION) $(JOBS_OPTION)
+
+$(filter-out $(LEAD),$(WANTED)): $(LEAD)
+	@:
+endif
+
+.PHONY: explain list
+explain: setup
+	@$(PY) -m pipeline explain $(MODEL_OPTION)
+
+list: setup
+	@$(PY) -m pipeline list $(MODEL_OPTION)
+
+## Serving
+##   make serve      run TorchServe on model_store/ until ctrl-c; MODEL=a,b PORT=n
+##   make stop       stop that server
+##   make predict    ask it: MODEL=name INPUT=file PORT=n
+.PHONY: serve stop predict
+serve: setup
+	@$(PY) -m pipeline serve $(MODEL_OPTION) $(PORT_OPTION)
+
+stop: setup
+	@$(PY) -m pipeline stop
+
+predict: setup
+	@$(PY) -m pipeline predict $(MODEL_OPTION) $(INPUT_OPTION) $(PORT_OPTION)
+
+## Releases
+##   make release    build all from nothing, run every gate, fill dist/; VERSION=1.2.0
+##   make publish    attach dist/ to the release of tag v1.2.0, with the gh command; VERSION=1.2.0
+.PHONY: release publish
+release: setup
+	@$(PY) -m pipeline release $(VERSION_OPTION) $(JOBS_OPTION)
+
+publish:
+	@sh ci/publish.sh
+
+## This repository
+##   make setup      fill .venv; TORCH=cpu or TORCH=lock picks the torch, PYTHON=python3.12 the Python
+##   make doctor     what is installed, what is wrong, and the fix
+##   make check      lint, types and the tests that need no torch: under a minute
+##   make test       all that must hold at each change, a real server included
+##   make prove      the long proofs: kills, seeds, figures
+##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
+##   make schema     rewrite recipes/schema.json
+##   make clean      remove build/, model_store/ and dist/
+.PHONY: help setup doctor lint check test prove lock schema clean
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+# A finished set-up costs Make two file times. The script looks closer when a person says which
+# Python or torch they mean, and when the Python has gone.
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock
+	@sh ci/setup.sh
+
+ifneq ($(value TORCH)$(PYTHON_NAMED),)
+.venv/.installed: FORCE
+export PYTHON_NAMED
+else ifeq ($(realpath $(PY)),)
+.venv/.installed: FORCE
+endif
+
+FORCE:
+
+requirements.lock:
+	@echo "requirements.lock is missing: git checkout requirements.lock, or make lock" >&2; exit 1
+
+# Runs on the system's Python when .venv cannot, to say that this is what is wrong.
+doctor:
+	@python=$(PY); "$$python" -c '' 2>/dev/null || python=$${PYTHON:-python3}; \
+	"$$python" -m pipeline.doctor
+
+lint: setup
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@$(PY) -m mypy
+
+check: lint
+	@$(PY) -m pytest -m "not torch and not onnx and not serve and not slow"
+
+test: lint
+	@$(PY) -m pytest -m "not slow" -rs
+
+prove: setup
+	@$(PY) -m ci.prove
+
+lock:
+	@sh ci/setup.sh lock
+
+schema: setup
+	@$(PY) -m recipes.schema
+
+clean:
+	@echo "clean: removing build/, model_store/ and dist/"
+	@rm -rf build model_store dist

@@ -1,0 +1,46 @@
+"""What the served models answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+from ci.prove.project import run
+from pipeline.serving.server import Server
+from recipes.load import load_recipe
+from train.data import open_dataset
+
+TITLE = "REST answers"
+
+
+def prove(root: Path, folder: Path) -> tuple[bool, str]:
+    """Serve the shipped models and send each a held-out sample, and something bad."""
+    run(root, "archive")
+    parts, statuses = [], []
+    with Server(store=root / "model_store", home=folder / "server", port=_free_port()) as server:
+        server.wait_ready()
+        for model in ("digits", "diabetes"):
+            splits = open_dataset(load_recipe(root / "recipes" / f"{model}.toml"))
+            sample = int(splits.test[0])
+            body, content_type = splits.samples.request(sample)
+            truth = splits.samples.targets[sample]
+            for what, content in ((f"test sample {sample}, truth {truth}", body), ("bad", b"?")):
+                headers = {"Content-Type": content_type}
+                answer = server.predict(model, content=content, headers=headers)
+                statuses.append(answer.status_code)
+                shown = json.dumps(answer.json(), ensure_ascii=False, separators=(",", ":"))
+                parts.append(f"`{model}`, {what}: {answer.status_code}\n\n```json\n{shown}\n```")
+    return statuses == [200, 400, 200, 400], "\n\n".join(parts)
+
+
+def _free_port() -> int:
+    """Return the first of a few free ports in a row."""
+    from pipeline.serving.ports import Ports, is_free
+
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 65000 and all(is_free(p) for p in Ports.following(port).named().values()):
+            return port
