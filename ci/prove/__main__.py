@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "reference" / "figures.md"
 # In the order of the page. Each module has `TITLE` and `prove(root, folder) -> (ok, markdown)`.
 PROOFS = ("seeds", "rest", "noop", "reproducible", "kills", "fresh")
 
+_SECTION = re.compile(r"^## .+?\n\n`python -m ci\.prove (\w+)`.*?(?=^## |\Z)", re.M | re.S)
 _HEAD = """\
 # Figures
 
@@ -48,12 +49,7 @@ def main() -> int:
 def write_section(page: Path, name: str, title: str, text: str, seconds: float) -> None:
     """Replace one section of the page, or add it in its place."""
     old = page.read_text(encoding="utf-8") if page.exists() else ""
-    sections = {
-        match[1]: match[0].strip()
-        for match in re.finditer(
-            r"^## .+?\n\n`python -m ci\.prove (\w+)`.*?(?=^## |\Z)", old, re.M | re.S
-        )
-    }
+    sections = {match[1]: match[0].strip() for match in _SECTION.finditer(old)}
     date = datetime.now(UTC).date().isoformat()
     machine = f"{platform.machine()}, Python {platform.python_version()}"
     sections[name] = (
