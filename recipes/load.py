@@ -23,8 +23,10 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 # TorchServe falls back to its own handler of the same name on any ImportError inside ours.
 STOCK_HANDLERS = frozenset(
-    {"base_handler", "image_classifier", "image_segmenter", "object_detector",
-     "text_classifier", "text_handler", "vision_handler"}
+    {"base_handler", "contractions", "dali_handler", "dali_image_classifier", "densenet_handler",
+     "distributed", "image_classifier", "image_segmenter", "object_detector", "request_envelope",
+     "text_classifier", "text_handler", "trt_llm_handler", "unit_tests", "vision_handler",
+     "vllm_handler"}
 )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def load_recipes(
     """
     chosen = sorted(set(names)) or sorted(p.stem for p in folder.glob("*.toml"))
     if not chosen:
-        raise RecipeError(f"{_shown(folder)}: no recipes; add one as {folder.name}/<model>.toml")
+        raise RecipeError(f"{folder.name}/: no recipes; add one as {folder.name}/<model>.toml")
     recipes, errors = {}, {}
     for name in chosen:
         try:
@@ -94,7 +96,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}" if path.suffix == ".toml" else f"{path.name}/"
+    return f"{path.parent.name}/{path.name}"
 
 
 def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
@@ -161,6 +163,7 @@ def _located(message: str, raw: Mapping[str, Any]) -> tuple[str, list[str], Any]
 
 
 def _key(keys: list[str]) -> str:
+    keys = [key if key.isprintable() else repr(key).strip("'") for key in keys]
     if len(keys) == 1:
         return f"[{keys[0]}]" if keys[0] in _SECTIONS else keys[0]
     return f"[{'.'.join(keys[:-1])}] {keys[-1]}" if keys else "the recipe"

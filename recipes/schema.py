@@ -1,4 +1,7 @@
-"""The JSON Schema of recipes, for editors: `python -m recipes.schema` writes it."""
+"""The JSON Schema of recipes, for editors: `python -m recipes.schema` writes it.
+
+It writes the reference page for people too; both come from the types in `recipes/types.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from recipes.reference import REFERENCE_FILE, recipe_reference
 from recipes.types import Recipe
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -25,3 +29,4 @@ def recipe_schema() -> str:
 
 if __name__ == "__main__":
     SCHEMA_FILE.write_text(recipe_schema(), encoding="utf-8")
+    REFERENCE_FILE.write_text(recipe_reference(), encoding="utf-8")

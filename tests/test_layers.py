@@ -1,0 +1,54 @@
+"""Imports run one way, and what ships depends on nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archive.sources import SourceReader
+from tests.projects import ROOT
+
+# Each room may import itself and those before it; handlers import handlers only.
+ORDER = ("handlers", "recipes", "train", "archive", "pipeline", "ci")
+
+
+def wrong_imports(root: Path) -> Iterator[str]:
+    """Name each import that runs against the order; imports for types count too."""
+    for rank, room in enumerate(ORDER):
+        for file in sorted((root / room).rglob("*.py")):
+            path = file.relative_to(root).as_posix()
+            for level, module, _ in SourceReader(root).read(path).imports:
+                top = room if level else module.partition(".")[0]
+                if top in ORDER and ORDER.index(top) > rank:
+                    yield f"{path} imports {module}"
+
+
+def test_imports_run_one_way() -> None:
+    assert [*wrong_imports(ROOT)] == []
+
+
+def test_an_import_against_the_order_is_found(tmp_path: Path) -> None:
+    for room in ORDER:
+        (tmp_path / room).mkdir()
+    (tmp_path / "handlers/bad.py").write_text("def f():\n    from train import types\n")
+    (tmp_path / "train/good.py").write_text("import handlers.spec\nfrom . import types\n")
+    assert [*wrong_imports(tmp_path)] == ["handlers/bad.py imports train"]
+
+
+TORCH_FREE = ("recipes", "pipeline", "handlers/spec.py", "handlers/request.py") + tuple(
+    f"archive/{name}.py" for name in ("files", "sources", "types", "manifest", "mar", "store",
+                                      "reader", "pack", "verify")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", TORCH_FREE)
+def test_torch_is_not_imported_at_the_top_of(place: str) -> None:
+    heavy = {"torch", "torchvision", "sklearn", "onnx", "onnxruntime"}
+    files = [ROOT / place] if place.endswith(".py") else [*(ROOT / place).rglob("*.py")]
+    assert files
+    for file in files:
+        top = {line.split()[1].partition(".")[0] for line in file.read_text().splitlines()
+               if line.startswith(("import ", "from "))}  # fmt: skip
+        assert not top & heavy, file
