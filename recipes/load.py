@@ -30,6 +30,10 @@ STOCK_HANDLERS = frozenset(
 )  # fmt: skip
 
 
+# Folders under build/ that belong to no model.
+RESERVED_NAMES = frozenset({"release", "serve"})
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read one recipe.
 
@@ -46,6 +50,10 @@ def load_recipe(path: Path) -> Recipe:
     # Not only TOMLDecodeError: thousands of digits or brackets fail in Python itself.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{_shown(path)}: not TOML: {error}") from None
+    if path.stem in RESERVED_NAMES:
+        raise RecipeError(
+            f"{_shown(path)}: build/{path.stem}/ is taken by the pipeline itself: rename the file"
+        )
     if not re.fullmatch(NAME_PATTERN, path.stem):
         raise RecipeError(
             f"{_shown(path)}: a model is named by its file: small letters, digits and _, "

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, r2_score
 
+from pipeline.serving.ports import free_ports
 from pipeline.serving.server import Server
 from recipes.load import load_recipe
 from recipes.types import Recipe
 from tests.projects import ROOT
-from tests.servers import free_ports
 from train.data import open_dataset
 from train.types import Splits
 

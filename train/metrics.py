@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 # Large enough to be fast, small enough for any memory.
 _BATCH = 256
+_METRICS: dict[Task, tuple[str, ...]] = {
+    "classification": ("accuracy",),
+    "regression": ("r2", "mae_standardised"),
+}
 
 
 def loss_of(task: Task) -> nn.Module:
@@ -46,14 +51,13 @@ def evaluate(
         for module, training in modes:
             module.training = training
     loss = float(loss_of(task)(outputs, targets))
+    if not math.isfinite(loss):
+        # scikit-learn refuses NaN; the caller knows where it came from, and what to do.
+        return Evaluation(loss=loss, metrics=dict.fromkeys(_METRICS[task], math.nan))
     answers, truth = outputs.cpu().numpy(), targets.cpu().numpy()
     if task == "classification":
-        accuracy = accuracy_score(truth, answers.argmax(axis=1))
-        return Evaluation(loss=loss, metrics={"accuracy": float(accuracy)})
-    return Evaluation(
-        loss=loss,
-        metrics={
-            "r2": float(r2_score(truth, answers)),
-            "mae_standardised": float(mean_absolute_error(truth, answers)),
-        },
-    )
+        values = [accuracy_score(truth, answers.argmax(axis=1))]
+    else:
+        values = [r2_score(truth, answers), mean_absolute_error(truth, answers)]
+    metrics = dict(zip(_METRICS[task], map(float, values), strict=True))
+    return Evaluation(loss=loss, metrics=metrics)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 from ci.prove.project import run
+from pipeline.serving.ports import free_ports
 from pipeline.serving.server import Server
 from recipes.load import load_recipe
 from train.data import open_dataset
@@ -18,7 +18,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Serve the shipped models and send each a held-out sample, and something bad."""
     run(root, "archive")
     parts, statuses = [], []
-    with Server(store=root / "model_store", home=folder / "server", port=_free_port()) as server:
+    with Server(store=root / "model_store", home=folder / "server", port=free_ports()) as server:
         server.wait_ready()
         for model in ("digits", "diabetes"):
             splits = open_dataset(load_recipe(root / "recipes" / f"{model}.toml"))
@@ -32,15 +32,3 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
                 shown = json.dumps(answer.json(), ensure_ascii=False, separators=(",", ":"))
                 parts.append(f"`{model}`, {what}: {answer.status_code}\n\n```json\n{shown}\n```")
     return statuses == [200, 400, 200, 400], "\n\n".join(parts)
-
-
-def _free_port() -> int:
-    """Return the first of a few free ports in a row."""
-    from pipeline.serving.ports import Ports, is_free
-
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 65000 and all(is_free(p) for p in Ports.following(port).named().values()):
-            return port

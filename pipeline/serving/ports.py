@@ -104,6 +104,19 @@ def is_free(port: int) -> bool:
     return True
 
 
+def free_ports(count: int = 5) -> int:
+    """Return the first of `count` free ports in a row on the loopback interface.
+
+    Below the range that the system gives to outgoing connections, so that none is taken meanwhile.
+    """
+    import random
+
+    while True:
+        base = random.randrange(20_000, 32_000)
+        if all(is_free(base + offset) for offset in range(count)):
+            return base
+
+
 def _owner(port: int) -> str:
     """The process that listens on a port, as far as the system tells us."""
     import psutil

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds. TorchServe takes 2.4 to stop with nothing to do, netty's quiet period.
 GRACE = 20.0
+# Seconds. Workers that are told end at once.
+LEFT = 1.0
 # Seconds between two looks at a process.
 TICK = 0.05
 LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
@@ -161,9 +163,9 @@ def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30
 def end(record: Record, grace: float = GRACE) -> bool:
     """Stop every process of a server: ask the JVM, wait up to `grace` seconds, then kill.
 
-    Returns whether it went without killing. Processes are found by the session that they were
-    started in: all of it while the recorded launcher or JVM is still there, else only those that
-    work in the server's own temporary folder.
+    Returns whether the JVM went without being killed. Processes are found by the session that they
+    were started in: all of it while the recorded launcher or JVM is still there, else only those
+    that work in the server's own temporary folder.
     """
     session = record.launcher.pid
     if not record.alive():
@@ -177,19 +179,20 @@ def end(record: Record, grace: float = GRACE) -> bool:
     for process in [jvm] if jvm else _members(session):
         _tell(process, signal.SIGTERM)
     try:
-        if _gone(session, grace):
-            return True
+        gently = _until(lambda: not record.alive(), grace)
+        # A worker that TorchServe was starting anew in this moment outlives it, and serves nobody.
+        _until(lambda: not _members(session), LEFT)
     except KeyboardInterrupt:
-        pass  # a second Ctrl-C: no more grace
+        gently = False  # a second Ctrl-C: no more grace
     for process in _members(session):
         _tell(process, signal.SIGKILL)
-    _gone(session, grace)
-    return False
+    _until(lambda: not _members(session), grace)
+    return gently
 
 
-def _gone(session: int, patience: float) -> bool:
+def _until(done: Callable[[], bool], patience: float) -> bool:
     deadline = time.monotonic() + patience
-    while _members(session):
+    while not done():
         if time.monotonic() > deadline:
             return False
         time.sleep(TICK)

@@ -37,7 +37,7 @@ class Server:
     A context manager: it is started on entry, and its JVM and workers are gone on exit. `port` is
     the first of five; without it the ports of `config` hold. `models` narrows the store down.
 
-        with Server(store=store, home=tmp_path, port=free_port()) as server:
+        with Server(store=store, home=tmp_path, port=free_ports()) as server:
             server.wait_ready()
             answer = server.predict("digits", content=png, headers={"Content-Type": "image/png"})
     """

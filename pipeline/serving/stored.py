@@ -63,7 +63,8 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
     chosen = tuple(m for m in models.values() if not names or m.name in names)
     if not chosen:
         raise ServeError(f"{store}: no archive to serve{_listed(refused)}\nRun `make archive`.")
-    return Shelf(models=chosen, refused=tuple(refused))
+    # Who asks for one model by name is not asked about another's archive.
+    return Shelf(models=chosen, refused=() if names else tuple(refused))
 
 
 def _read(path: Path) -> StoredModel:

@@ -11,10 +11,10 @@ import pytest
 from pipeline.predict import find_running, predict, read_body
 from pipeline.server import HOME, Server
 from pipeline.serving.folders import Home
-from pipeline.serving.ports import Ports
+from pipeline.serving.ports import Ports, free_ports
 from pipeline.serving.process import Birth, Record
 from recipes.errors import ServeError
-from tests.servers import CANNOT_LOAD, free_ports, write_mar, write_root
+from tests.servers import CANNOT_LOAD, write_mar, write_root
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -18,10 +18,11 @@ from pipeline import server as front
 from pipeline.server import HOME, Server
 from pipeline.serving.examples import curl_line
 from pipeline.serving.folders import Home
+from pipeline.serving.ports import free_ports
 from pipeline.serving.process import read_record
 from pipeline.serving.tokens import read_tokens
 from recipes.errors import ServeError
-from tests.servers import CANNOT_LOAD, DIES, ROOT, free_ports, write_mar, write_root
+from tests.servers import CANNOT_LOAD, DIES, ROOT, write_mar, write_root
 
 GOLDEN = {
     "MAR-INF/golden/index.json": json.dumps(

@@ -2,10 +2,10 @@ import socket
 
 import pytest
 
-from pipeline.serving.ports import LOOPBACK, Ports, is_free, require_free
+from pipeline.serving.ports import LOOPBACK, Ports, free_ports, is_free, require_free
 from pipeline.serving.settings import read_settings
 from recipes.errors import ServeError
-from tests.servers import ROOT, free_ports
+from tests.servers import ROOT
 
 
 def test_a_port_stands_for_five_in_a_row():

@@ -93,7 +93,7 @@ def test_a_record_that_is_none_is_not_taken_for_nothing(tmp_path, text):
 
 def test_the_whole_family_ends(family, tmp_path):
     leader, child = family(SLEEPS)
-    assert end(record_of(leader.pid, leader.pid, tmp_path), grace=1.0) is False
+    assert end(record_of(leader.pid, leader.pid, tmp_path))
     assert gone(child)
     assert gone(leader.pid)
 

@@ -27,7 +27,10 @@ def test_archives_are_listed_by_their_manifests(tmp_path):
 def test_models_can_be_chosen(tmp_path):
     write_mar(tmp_path / "digits.mar")
     write_mar(tmp_path / "diabetes.mar")
-    assert [m.name for m in look_through(tmp_path, ["digits"]).models] == ["digits"]
+    (tmp_path / "junk.mar").write_bytes(b"hello")
+    shelf = look_through(tmp_path, ["digits"])
+    assert [m.name for m in shelf.models] == ["digits"]
+    assert shelf.refused == ()
     with pytest.raises(ServeError, match=r'no archive of digit; did you mean "digits"\?'):
         look_through(tmp_path, ["digit"])
 

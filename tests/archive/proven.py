@@ -1,0 +1,91 @@
+"""Real archives, small: trained for a moment, traced and packed by the project's own functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from archive.golden import golden_members
+from archive.manifest import handler_options
+from archive.pack import pack_proven
+from recipes.types import Recipe
+from tests.archive.tiny import LABELS, ROOT, parity_report
+from train.checkpoint import load_checkpoint, outputs_of, save_checkpoint
+from train.data import fit_preprocess, inputs_of, targets_of
+from train.fit import fit
+from train.metrics import evaluate
+from train.model import build_model
+from train.splits import split
+from train.trace import trace
+from train.types import ImageSamples, Meta, Samples, Splits, TableSamples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """A model on its way: checkpoint (in eval mode), traced module, golden samples, archive."""
+
+    recipe: Recipe
+    splits: Splits
+    model: nn.Module
+    meta: Meta
+    traced: Path
+    golden: dict[str, bytes]
+    mar: Path
+
+    def test_inputs(self) -> np.ndarray:
+        """The test split as the model gets it, float32 `(N, …)`."""
+        return inputs_of(self.splits.samples, self.splits.test, self.meta.spec).numpy()
+
+
+def image_samples(count: int = 240) -> ImageSamples:
+    """Grey 8×8 images, bright at the left, at the right or at the top, under much noise."""
+    chance = np.random.default_rng(0)
+    images = chance.integers(0, 120, (count, 8, 8))
+    targets = np.arange(count) % len(LABELS)
+    for image, target in zip(images, targets, strict=True):
+        (image[:, :4], image[:, 4:], image[:4])[target][...] += 60
+    return ImageSamples(
+        images=list(images.astype(np.uint8)), targets=targets.astype(np.int64), labels=LABELS
+    )
+
+
+def table_samples(count: int = 120) -> TableSamples:
+    """Three columns of very different size, and a target that depends on them."""
+    chance = np.random.default_rng(0)
+    rows = chance.normal(size=(count, 3)) * [1.0, 40.0, 0.01] + [0.0, 100.0, 0.5]
+    targets = 150 + 30 * rows[:, 0] + 0.5 * rows[:, 1] + chance.normal(size=count)
+    return TableSamples(rows=rows, targets=targets, columns=("a", "b", "c"), target="y")
+
+
+def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
+    """Walk a recipe from samples to an archive; the parity gate is held by its own tests."""
+    splits = split(samples, validation=0.2, test=0.2, salt="")
+    spec = fit_preprocess(recipe, splits)
+    training, validation, test = (
+        (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
+        for indices in (splits.train, splits.validation, splits.test)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_model(recipe, spec.shape, outputs_of(splits))
+        fitted = fit(network, training, validation, recipe, lambda *_: None)
+    tested = evaluate(fitted.model, *test, recipe.task)
+    checkpoint = save_checkpoint(fitted, tested, spec, splits, recipe, folder)
+    model = load_checkpoint(recipe, checkpoint)
+    traced = trace(model, spec.shape, folder)
+    golden = golden_members(model, checkpoint.meta, splits, recipe, handler_options(recipe))
+    mar = folder / f"{recipe.name}.mar"
+    pack_proven(recipe, traced, parity_report(), checkpoint.meta, golden, root=ROOT, target=mar)
+    return Proven(
+        recipe=recipe,
+        splits=splits,
+        model=model,
+        meta=checkpoint.meta,
+        traced=traced,
+        golden=golden,
+        mar=mar,
+    )

@@ -1,0 +1,91 @@
+"""Reports as values: consistent, closed, and the same after a trip through JSON."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from archive.types import GoldenIndex, GoldenSample, ParityReport, Proof, VerifyReport, to_json
+from tests.archive.tiny import ROOT, parity_case, parity_report
+
+FAILED = parity_case(backend="torchscript", ok=False, max_abs=0.5, problem="differs")
+
+
+def test_parity_report_survives_json() -> None:
+    for report in (parity_report(), parity_report(parity_case(), FAILED)):
+        assert msgspec.json.decode(to_json(report), type=ParityReport) == report
+
+
+def test_parity_report_cannot_be_better_than_its_cases() -> None:
+    report = to_json(parity_report(parity_case(), FAILED))
+    with pytest.raises(msgspec.ValidationError, match="ok is True, its 2 cases say otherwise"):
+        msgspec.json.decode(
+            report[:-40] + report[-40:].replace(b"false", b"true"), type=ParityReport
+        )
+    with pytest.raises(ValueError, match="ok is True, its 1 cases"):
+        ParityReport(atol=1.0, rtol=1.0, samples=1, cases=[FAILED], ok=True)
+
+
+def test_gate_that_compared_nothing_is_not_ok() -> None:
+    with pytest.raises(ValueError, match="its 0 cases"):
+        ParityReport(atol=1.0, rtol=1.0, samples=1, cases=[], ok=True)
+
+
+def test_worst_case_is_a_failed_one_if_there_is_any() -> None:
+    larger = parity_case(max_abs=0.9)
+    crashed = parity_case(ok=False, max_abs=-1.0, problem="fails to run")
+    assert parity_report(parity_case(), larger).worst() == larger
+    assert parity_report(larger, FAILED).worst() == FAILED
+    assert parity_report(crashed, FAILED, larger).worst() == FAILED
+    assert parity_report(larger, crashed).worst() == crashed
+
+
+def test_summary_sums_up_all_cases() -> None:
+    report = parity_report(
+        parity_case(batch=7, flips=1),
+        parity_case(batch=2, max_abs=2e-5),
+        parity_case(batch=7, flips=2, backend="torchscript"),
+    )
+    assert report.summary() == {
+        "ok": True, "atol": 1e-4, "rtol": 1e-4, "samples": 10,
+        "batches": [2, 7], "max_abs": 2e-5, "flips": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ParityReport, GoldenIndex, GoldenSample, Proof, VerifyReport])
+def test_unknown_keys_are_refused(kind: type[msgspec.Struct]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="unknown field `surprise`"):
+        msgspec.json.decode(b'{"surprise": 1}', type=kind)
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        parity_report().ok = False  # type: ignore[misc]
+
+
+def test_verify_report_is_ok_without_problems_only() -> None:
+    found = {"sha256": "", "size": 1, "members": 1, "golden_samples": 0, "proven": False}
+    assert VerifyReport(**found, problems=[]).ok  # type: ignore[arg-type]
+    assert not VerifyReport(**found, problems=["model.pt: changed"]).ok  # type: ignore[arg-type]
+
+
+def test_json_is_the_same_for_the_same_value() -> None:
+    one = to_json({"b": 1, "a": {"d": 0.1, "c": ["é", None]}})
+    two = to_json({"a": {"c": ["é", None], "d": 0.1}, "b": 1})
+    assert one == two
+    assert one.startswith(b'{\n  "a": ')
+    assert one.endswith(b"}\n")
+
+
+def test_the_packing_and_reading_half_of_the_room_imports_neither_torch_nor_onnx() -> None:
+    code = (
+        "import sys\n"
+        "import archive.files, archive.manifest, archive.mar, archive.names, archive.pack\n"
+        "import archive.probe, archive.reader, archive.sources, archive.store, archive.verify\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'sklearn', 'PIL', 'ts'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,220 @@
+"""Tiny recipes and archives. Importing this needs no torch; the payload here is not a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from archive.mar import write_mar
+from archive.pack import pack_proven
+from archive.types import (
+    GOLDEN,
+    GOLDEN_INDEX,
+    GOLDEN_TENSORS,
+    MANIFEST,
+    PROOF,
+    ParityCase,
+    ParityReport,
+    VerifyReport,
+    to_json,
+)
+from handlers.spec import ImageSpec, TableSpec, spec_to_dict
+from recipes.types import Recipe
+from train.types import Meta
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = ("left", "right", "top")
+
+_IMAGE: dict[str, Any] = {
+    "name": "tiny_image",
+    "version": "1.2",
+    "task": "classification",
+    "data": {"dataset": "digits"},
+    "preprocess": {"kind": "image", "channels": 1, "height": 8, "width": 8},
+    "model": {"factory": "small_cnn", "params": {"width": 4}},
+    "fit": {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "shift": 1},
+    "postprocess": {"top_k": 2},
+    "serve": {"handler": "classify_image"},
+}
+_TABLE: dict[str, Any] = {
+    "name": "tiny_table",
+    "version": "1.0",
+    "task": "regression",
+    "data": {"dataset": "diabetes"},
+    "preprocess": {"kind": "table"},
+    "model": {"factory": "mlp", "params": {"hidden": 4}},
+    "fit": {"epochs": 4, "batch_size": 16},
+    "postprocess": {"decimals": 3},
+    "serve": {"handler": "predict_table"},
+}
+
+
+def image_recipe(**sections: Any) -> Recipe:
+    """A classification recipe; each section given replaces keys of the tiny one."""
+    return _recipe(_IMAGE, sections)
+
+
+def table_recipe(**sections: Any) -> Recipe:
+    """A regression recipe; each section given replaces keys of the tiny one."""
+    return _recipe(_TABLE, sections)
+
+
+def _recipe(base: dict[str, Any], sections: dict[str, Any]) -> Recipe:
+    values = dict(base)
+    for name, value in sections.items():
+        old = base.get(name, {})
+        values[name] = {**old, **value} if isinstance(value, dict) else value
+    return msgspec.convert(values, Recipe)
+
+
+def image_meta() -> Meta:
+    spec = ImageSpec(
+        channels=1, height=8, width=8, fit="crop", interpolation="bilinear",
+        mean=(0.5,), std=(0.25,),
+    )  # fmt: skip
+    return _meta("classification", spec_to_dict(spec), list(LABELS), {"accuracy": 0.75})
+
+
+def table_meta() -> Meta:
+    spec = TableSpec(
+        columns=("a", "b"), mean=(0.5, 1.5), std=(1.0, 2.0),
+        target="y", target_mean=10.0, target_std=4.0,
+    )  # fmt: skip
+    return _meta("regression", spec_to_dict(spec), [], {"r2": 0.5})
+
+
+def _meta(
+    task: Any, preprocess: dict[str, Any], labels: list[str], metrics: dict[str, float]
+) -> Meta:
+    return Meta(
+        task=task,
+        preprocess=preprocess,
+        labels=labels,
+        outputs=max(1, len(labels)),
+        metrics=metrics,
+        validation_loss=0.5,
+        epochs=2,
+        best_epoch=1,
+        seed=0,
+        device="cpu",
+        splits={"train": "1" * 64, "validation": "2" * 64, "test": "3" * 64},
+        split_sizes={"train": 10, "validation": 2, "test": 3},
+        versions={"torch": "0", "numpy": "0"},
+    )
+
+
+def parity_case(**values: Any) -> ParityCase:
+    """A case that passed, but for the values given."""
+    passed: dict[str, Any] = {
+        "backend": "onnxruntime", "batch": 2, "samples": 10, "max_abs": 1e-6, "max_rel": 1e-5,
+        "flips": 0, "worst_sample": 3, "ok": True,
+    }  # fmt: skip
+    return ParityCase(**{**passed, **values})
+
+
+def parity_report(*cases: ParityCase) -> ParityReport:
+    """A report over these cases, or over one that passed."""
+    chosen = list(cases) or [parity_case()]
+    ok = all(case.ok for case in chosen)
+    return ParityReport(atol=1e-4, rtol=1e-4, samples=10, cases=chosen, ok=ok)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What `pack_proven` is given. The bytes of the model and of the tensors are made up."""
+
+    recipe: Recipe
+    meta: Meta
+    traced: Path
+    golden: dict[str, bytes]
+
+    def pack(self, target: Path, *, root: Path = ROOT, report: ParityReport | None = None) -> Path:
+        artifact = pack_proven(
+            self.recipe,
+            self.traced,
+            report or parity_report(),
+            self.meta,
+            self.golden,
+            root=root,
+            target=target,
+        )
+        return artifact.path
+
+
+def payload(folder: Path, *, table: bool = False) -> Payload:
+    traced = folder / "model.pt"
+    traced.write_bytes(bytes(range(256)) * 8)
+    index = {"atol": 1e-4, "rtol": 1e-4, "samples": []}
+    golden = {
+        f"{GOLDEN}/0.request": b"the bytes of a request",
+        GOLDEN_INDEX: to_json(index),
+        GOLDEN_TENSORS: b"the tensors",
+    }
+    return Payload(
+        recipe=table_recipe() if table else image_recipe(),
+        meta=table_meta() if table else image_meta(),
+        traced=traced,
+        golden=golden,
+    )
+
+
+def members_of(mar: Path) -> dict[str, bytes]:
+    """Return the bytes of an archive's members by name."""
+    with zipfile.ZipFile(mar) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rewrite(
+    mar: Path, target: Path, changes: Mapping[str, bytes | None], *, proven: bool = False
+) -> Path:
+    """Write an archive again with some members changed, added, or (None) left out.
+
+    With `proven`, the proof's digests are made to fit, as someone would who wants to deceive:
+    only what the archive does can still give it away.
+    """
+    members = {**members_of(mar), **changes}
+    kept = {name: content for name, content in members.items() if content is not None}
+    if proven:
+        proof = json.loads(kept.pop(PROOF))
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in kept.items()}
+        kept[PROOF] = to_json({**proof, "members": digests})
+    write_mar(target, kept)
+    return target
+
+
+def edited(mar: Path, name: str, old: str, new: str) -> dict[str, bytes]:
+    """Return the change that replaces text in a member; it must be there."""
+    text = members_of(mar)[name].decode()
+    assert old in text, f"{name} does not contain {old!r}"
+    return {name: text.replace(old, new).encode()}
+
+
+def edited_json(mar: Path, name: str, **values: Any) -> dict[str, bytes]:
+    """Return the change that sets keys of a JSON member."""
+    return {name: to_json({**json.loads(members_of(mar)[name]), **values})}
+
+
+def edited_manifest(mar: Path, **values: Any) -> dict[str, bytes]:
+    """Return the change that sets keys of the manifest's `model`; None removes one."""
+    manifest = json.loads(members_of(mar)[MANIFEST])
+    model = {**manifest["model"], **values}
+    manifest["model"] = {key: value for key, value in model.items() if value is not None}
+    return {MANIFEST: to_json(manifest)}
+
+
+def verified(mar: Path, **values: Any) -> VerifyReport:
+    """The report of an archive that was found to be proven, but for the values given."""
+    from archive.files import sha256_file
+
+    found: dict[str, Any] = {
+        "sha256": sha256_file(mar), "size": mar.stat().st_size, "members": 3,
+        "golden_samples": 4, "proven": True, "problems": [],
+    }  # fmt: skip
+    return VerifyReport(**{**found, **values})

@@ -1,0 +1,18 @@
+"""What holds for every test: a run without torch does not even import it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+_NEEDS_TORCH = re.compile(r"^pytestmark = pytest\.mark\.torch$", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that are about torch as a whole, before their imports cost seconds."""
+    wanted: str = config.option.markexpr
+    if "not torch" not in wanted or " or " in wanted or collection_path.suffix != ".py":
+        return None
+    return True if _NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
