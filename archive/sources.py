@@ -38,13 +38,26 @@ class Closure:
     third_party: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Followed:
+    """A file with where its imports lead: files of the project, and third-party modules."""
+
+    source: Source
+    files: list[str]
+    third_party: list[str]
+
+
 class SourceReader:
-    """Parses files once: unchanged ones (size, times, inode) come from `cache`."""
+    """Parses files once: unchanged ones (size, times, inode) come from `cache`.
+
+    A reader looks at each file once in its life: it sees the project as it was then.
+    """
 
     def __init__(self, root: Path, cache: dict[str, Any] | None = None) -> None:
         self.root = root
         self.cache = {} if cache is None else cache
         self.changed = False
+        self._followed: dict[str, _Followed] = {}
         # What another Python, or an older version of this file, made of a source is not known.
         self._parser = [sys.hexversion, *_stamp(__file__)]
 
@@ -68,16 +81,25 @@ class SourceReader:
             path = waiting.pop()
             if path in files:
                 continue
+            followed = self._follow(path)
+            files[path] = followed.source
+            waiting += followed.files
+            third_party.update(followed.third_party)
+        return Closure(files=dict(sorted(files.items())), third_party=tuple(sorted(third_party)))
+
+    def _follow(self, path: str) -> _Followed:
+        if path not in self._followed:
             try:
-                files[path] = self.read(path)
+                source = self.read(path)
             except FileNotFoundError:
                 raise PackError(f"{path}: no such file in the project") from None
-            for level, module, names in files[path].imports:
+            files, third_party = self._packages(path), []
+            for level, module, names in source.imports:
                 found, foreign = self._resolve(path, level, module, names)
-                waiting += found
-                third_party.update(foreign)
-            waiting += self._packages(path)
-        return Closure(files=dict(sorted(files.items())), third_party=tuple(sorted(third_party)))
+                files += found
+                third_party += foreign
+            self._followed[path] = _Followed(source=source, files=files, third_party=third_party)
+        return self._followed[path]
 
     def _packages(self, path: str) -> list[str]:
         """Return the `__init__.py` files that run before a module of a package does."""

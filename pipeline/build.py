@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
-from pipeline.state import SourceCache, changed_outputs, read_record
+from pipeline.state import changed_outputs, read_record
 from pipeline.status import output_digests, status_of, statuses
 from pipeline.step import Step
 from recipes.errors import MarwrightError
@@ -30,12 +30,6 @@ class Outcome:
     failed_step: str = ""
 
 
-def key_maker(layout: Layout) -> tuple[KeyMaker, SourceCache]:
-    """Return a maker of keys and the cache of parsed sources that it fills."""
-    cache = SourceCache(layout.root / layout.build / "sources.json")
-    return KeyMaker(layout.root, cache.entries), cache
-
-
 def build(
     recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout, *, jobs: int = 1
 ) -> list[Outcome]:
@@ -43,7 +37,7 @@ def build(
 
     A build in which nothing is stale takes no lock, starts nothing and imports nothing heavy.
     """
-    keys, cache = key_maker(layout)
+    keys = KeyMaker(layout)
     stale = []
     outcomes = {name: Outcome(model=name) for name in recipes}
     for name, recipe in recipes.items():
@@ -52,8 +46,7 @@ def build(
                 stale.append(recipe)
         except MarwrightError as error:
             outcomes[name].error = error
-    if keys.sources.changed:
-        cache.save()
+    keys.save_cache()
     if stale:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -78,11 +71,11 @@ def build_model(
     outcome = Outcome(model=recipe.name)
     try:
         with locked(recipe.name, layout, display):
-            # Made anew: another build may have changed everything while we waited.
-            keys, _ = key_maker(layout)
             made: dict[str, str] = {}
             for step in steps:
                 outcome.failed_step = step.name
+                # Made anew: everything may have changed while we waited, or while a step ran.
+                keys = KeyMaker(layout)
                 inputs = {name: made[name] for name in step.inputs if name in made}
                 status = status_of(step, recipe, layout, keys, inputs)
                 record = status.record

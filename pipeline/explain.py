@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.build import key_maker
+from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.status import statuses
@@ -11,7 +11,7 @@ from recipes.types import Recipe
 
 def explain(recipes: dict[str, Recipe], layout: Layout) -> int:
     """Print the state of each model's steps; returns 0."""
-    keys, _ = key_maker(layout)
+    keys = KeyMaker(layout)
     for name, recipe in recipes.items():
         print(name)
         for status in statuses(recipe, STEPS, layout, keys):

@@ -17,7 +17,9 @@ from typing import Any
 
 import msgspec
 
+from archive.files import write_bytes
 from archive.sources import SourceReader
+from pipeline.layout import Layout
 from pipeline.step import Step
 from recipes.errors import MarwrightError
 from recipes.types import Recipe, canonical
@@ -34,12 +36,22 @@ def digest(parts: Parts) -> str:
 
 
 class KeyMaker:
-    """Makes the parts of keys; reads each source file and the installed versions once."""
+    """Makes the parts of keys of the project as it is now.
 
-    def __init__(self, root: Path, source_cache: dict[str, Any]) -> None:
-        self.root = root
-        self.sources = SourceReader(root, source_cache)
-        self.versions = installed_versions()
+    Reads each source file and the installed versions once. Parsed sources are kept in
+    `build/sources.json` between runs; losing it costs time only.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._root = layout.root
+        self._cache_file = layout.root / layout.build / "sources.json"
+        self._sources = SourceReader(layout.root, _read_cache(self._cache_file))
+        self._versions = installed_versions()
+
+    def save_cache(self) -> None:
+        """Keep what was parsed for the next run."""
+        if self._sources.changed:
+            write_bytes(self._cache_file, msgspec.json.encode(self._sources.cache))
 
     def parts(self, step: Step, recipe: Recipe, inputs: Mapping[str, str]) -> Parts:
         """Return what a step's key is made of; `inputs` maps file names to SHA-256.
@@ -51,18 +63,25 @@ class KeyMaker:
         for section in step.sections:
             parts |= {f"recipe {k}": v for k, v in _flat(section, declared).items()}
         parts |= {f"input {name}": sha for name, sha in inputs.items()}
-        run = self.sources.closure([f"{step.module.replace('.', '/')}.py", *step.sources(recipe)])
+        run = self._sources.closure([f"{step.module.replace('.', '/')}.py", *step.sources(recipe)])
         parts |= {f"source {path}": source.digest for path, source in run.files.items()}
-        packed = self.sources.closure(step.packed(recipe))
+        packed = self._sources.closure(step.packed(recipe))
         for path in packed.files:
-            content = (self.root / path).read_bytes()
+            content = (self._root / path).read_bytes()
             parts[f"packed {path}"] = hashlib.sha256(content).hexdigest()
         for name in {*run.third_party, *packed.third_party, *step.packages}:
             distribution = _DISTRIBUTIONS.get(name, name).replace("_", "-").lower()
-            parts[f"package {distribution}"] = self.versions.get(distribution, "not installed")
+            parts[f"package {distribution}"] = self._versions.get(distribution, "not installed")
         if step.on_device:
             parts["device"] = device_class()
         return parts
+
+
+def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}
 
 
 def _flat(section: str, declared: dict[str, Any]) -> dict[str, Any]:

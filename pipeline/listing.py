@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipeline.build import key_maker
+from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.state import read_record
@@ -53,7 +53,7 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
     """Print the table; returns 0."""
     from rich.table import Table
 
-    keys, _ = key_maker(layout)
+    keys = KeyMaker(layout)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("model", "version", "task", "metric", "parity", "published", "state"):
         table.add_column(column, no_wrap=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from archive.files import sync_file, sync_folder
-from pipeline.keys import digest
+from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
 from pipeline.state import Output, Record, write_record
-from pipeline.status import Status
+from pipeline.status import Status, differences
 from pipeline.step import Progress
 from recipes.errors import MarwrightError
 from recipes.types import Recipe
@@ -76,8 +76,24 @@ def run_step(
     event = _run_child(task, recipe, layout.root, log, progress)
     if "result" not in event:
         raise _step_error(event, log)
+    _require_unchanged(status, recipe, inputs, layout, log)
     record = _take_over(status, recipe, out, layout, event["result"])
     return StepRun(record=record, seconds=time.monotonic() - started, peak_kib=event["peak_kib"])
+
+
+def _require_unchanged(
+    status: Status, recipe: Recipe, inputs: dict[str, str], layout: Layout, log: Path
+) -> None:
+    """Refuse what was made while its sources were edited: which of them ran is not known."""
+    keys = KeyMaker(layout)
+    now = keys.parts(status.step, recipe, inputs)
+    assert status.parts is not None
+    if changed := [*differences(status.parts, now)]:
+        raise StepError(
+            f"{'; '.join(changed)} while it ran, so what it made is not used; run it again",
+            MarwrightError.exit_code,
+            log,
+        )
 
 
 def _run_child(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -83,18 +82,3 @@ def changed_outputs(record: Record, root: Path, *, rehash: bool) -> list[str]:
         elif (rehash or not output.looks_untouched(file)) and sha256_file(file) != output.sha256:
             problems.append(f"{path}: changed since step {record.step} made it")
     return problems
-
-
-class SourceCache:
-    """Parsed sources by path, kept between runs; losing it costs time only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.entries: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
-            self.entries = {}
-
-    def save(self) -> None:
-        """Write the cache, atomically."""
-        write_bytes(self.path, msgspec.json.encode(self.entries))

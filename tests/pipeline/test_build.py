@@ -228,3 +228,20 @@ def test_metric_below_the_recipes_minimum_stops_the_build(project: Path) -> None
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9" in done.stderr
+
+
+def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) -> None:
+    before = sha256_file(project / "build/tiny_a/weights.safetensors")
+    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "train", "--model", "tiny_a"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as build:  # fmt: skip
+        assert build.stdout is not None
+        build.stdout.readline()
+        edit(project, "train/models/mlp.py", "nn.ReLU()", "nn.GELU()")
+        _, errors = build.communicate(timeout=120)
+    assert build.returncode == 1
+    assert "source train/models/mlp.py: changed while it ran" in errors
+    assert sha256_file(project / "build/tiny_a/weights.safetensors") == before
+    assert steps_run(built(project, "train", "--model", "tiny_a")) == {"tiny_a": ["train", "trace"]}
