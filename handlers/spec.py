@@ -75,7 +75,7 @@ _KINDS: dict[str, Callable[..., PreprocessSpec]] = {"image": ImageSpec, "table":
 
 def spec_to_dict(spec: PreprocessSpec) -> dict[str, Any]:
     """Return the spec as JSON-ready values."""
-    return asdict(spec)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
 
 
 def spec_from_dict(values: dict[str, Any]) -> PreprocessSpec:
