@@ -23,6 +23,7 @@ from archive.types import (
     GoldenSample,
     to_json,
 )
+from handlers.request import BadRequest
 from handlers.service import Loaded, Service
 from recipes.errors import PackError
 from train.data import inputs_of
@@ -52,18 +53,11 @@ def golden_members(
     for number, index in enumerate(_chosen(splits)):
         body, content_type = splits.samples.request(index)
         tensor = inputs_of(splits.samples, np.array([index]), meta.spec)
+        where = f"handlers/{recipe.serve.handler}.py: sample {index} of the test split"
+        _check_read(service, body, meta, tensor, where)
         answers, statuses = served.answers([{"body": body}])
         if statuses[0] != 200:
-            raise PackError(
-                f"handlers/{recipe.serve.handler}.py refuses sample {index} of the test split: "
-                f"{answers[0].decode()}"
-            )
-        read = service.read(body, meta.spec)
-        if read.dtype != tensor.dtype or not torch.equal(read, tensor):
-            raise PackError(
-                f"handlers/{recipe.serve.handler}.py reads another tensor from sample {index} "
-                "than training did: both must call handlers/preprocess.py"
-            )
+            raise PackError(f"{where}: answered with {statuses[0]}: {answers[0].decode()}")
         with torch.inference_mode():
             tensors[f"output.{number}"] = model(tensor).contiguous()
         tensors[f"input.{number}"] = tensor
@@ -74,6 +68,20 @@ def golden_members(
         )
     index_file = GoldenIndex(atol=recipe.export.atol, rtol=recipe.export.rtol, samples=samples)
     return members | {GOLDEN_INDEX: to_json(index_file), GOLDEN_TENSORS: save(tensors)}
+
+
+def _check_read(
+    service: Service, body: bytes, meta: Meta, expected: torch.Tensor, where: str
+) -> None:
+    try:
+        read = service.read(body, meta.spec)
+    except BadRequest as refusal:
+        raise PackError(f"{where}: refused: {refusal}") from refusal
+    if read.dtype != expected.dtype or not torch.equal(read, expected):
+        raise PackError(
+            f"{where}: read as another tensor than training's: both must call "
+            "handlers/preprocess.py"
+        )
 
 
 def handler_service(recipe: Recipe) -> Service:

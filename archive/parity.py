@@ -159,8 +159,8 @@ def _onnx_backend(path: Path) -> Backend:
     def run(inputs: Array) -> Array:
         try:
             return session.run(None, {name: inputs})[0]  # type: ignore[no-any-return]
-        # What it says goes into the report.
+        # What it says goes into the report; the cause may stand in any of its lines.
         except Exception as error:
-            raise RuntimeError(str(error)) from error
+            raise RuntimeError(" ".join(str(error).split())) from error
 
     return run

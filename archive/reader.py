@@ -130,6 +130,12 @@ def _read_proof(archive: zipfile.ZipFile, contents: Contents) -> None:
         contents.problems.append(f"{PROOF}: format {proof.format}; only {FORMAT} is known here")
     if proof.parity.get("ok") is not True:
         contents.problems.append(f"{PROOF}: the parity gate that it records did not pass")
+    model = contents.manifest.get("model", {})
+    for key, declared in (("modelName", "name"), ("modelVersion", "version")):
+        if model and model[key] != proof.recipe.get(declared):
+            contents.problems.append(
+                f"{MANIFEST}: {key} is {model[key]!r}, {PROOF} says {proof.recipe.get(declared)!r}"
+            )
     found = {name: digest for name, digest in contents.digests.items() if name != PROOF}
     for name in sorted(proof.members.keys() | found.keys()):
         recorded, actual = proof.members.get(name), found.get(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,17 @@ class Proven:
         return inputs_of(self.splits.samples, self.splits.test, self.meta.spec).numpy()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: two that wait for each other are slow on tiny work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def image_samples(count: int = 240) -> ImageSamples:
     """Grey 8×8 images, bright at the left, at the right or at the top, under much noise."""
     chance = np.random.default_rng(0)
@@ -69,7 +82,7 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
         (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
         for indices in (splits.train, splits.validation, splits.test)
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(0)
         network = build_model(recipe, spec.shape, outputs_of(splits))
         fitted = fit(network, training, validation, recipe, lambda *_: None)

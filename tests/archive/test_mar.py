@@ -196,7 +196,7 @@ def test_large_files_go_through_little_memory(tmp_path: Path) -> None:
 NAME = st.from_regex(r"[a-z]{1,3}(/[a-z]{1,3}){0,2}", fullmatch=True)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(members=st.dictionaries(NAME, st.binary(max_size=64), min_size=1, max_size=6))
 def test_what_was_written_is_read_back_and_written_again_equal(
     tmp_path_factory: pytest.TempPathFactory, members: dict[str, bytes]

@@ -68,7 +68,7 @@ def test_changed_member_with_a_fitting_checksum_is_found(packed: Path, tmp_path:
     for name, content in members_of(packed).items():
         if name == PROOF:
             continue
-        changed = content.replace(b"1.2", b"1.3") if name == MANIFEST else content + b"\n"
+        changed = content.replace(b"python", b"PYTHON") if name == MANIFEST else content + b"\n"
         mar = rewrite(packed, tmp_path / "changed.mar", {name: changed})
         digests = [hashlib.sha256(c).hexdigest()[:12] for c in (changed, content)]
         said = f"{name}: changed; its SHA-256 is {digests[0]}…, recorded is {digests[1]}…"
@@ -144,6 +144,17 @@ def test_proof_of_another_format_is_refused(packed: Path, tmp_path: Path) -> Non
 def test_proof_that_records_a_failed_gate_is_refused(packed: Path, tmp_path: Path) -> None:
     mar = rewrite(packed, tmp_path / "proof.mar", edited_json(packed, PROOF, parity={"ok": False}))
     assert problems(mar) == [f"{PROOF}: the parity gate that it records did not pass"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "proven"), [("modelName", "other", "tiny_image"), ("modelVersion", "9", "1.2")]
+)
+def test_proof_of_another_model_is_refused(
+    packed: Path, tmp_path: Path, key: str, value: str, proven: str
+) -> None:
+    changes = edited_manifest(packed, **{key: value})
+    mar = rewrite(packed, tmp_path / "other.mar", changes, proven=True)
+    assert problems(mar) == [f"{MANIFEST}: {key} is {value!r}, {PROOF} says {proven!r}"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +312,7 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path / "gone.mar")[0].startswith("gone.mar: cannot be read")
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     cut=st.floats(0, 1),
     removed=st.integers(0, 40),

@@ -63,6 +63,12 @@ def test_an_error_names_status_and_problem() -> None:
     assert json.loads(json_error(413, "too large")) == {"error": "too large", "status": 413}
 
 
+@pytest.mark.parametrize("length", [500, 501, 1_000_000])
+def test_a_long_problem_is_cut(length: int) -> None:
+    said = json.loads(json_error(400, "x" * length))["error"]
+    assert said == ("x" * 500 if length == 500 else "x" * 499 + "…")
+
+
 @settings(derandomize=True, database=None, deadline=None)
 @given(problem=ANY_TEXT)
 def test_any_problem_becomes_short_valid_json(problem: str) -> None:

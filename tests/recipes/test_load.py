@@ -17,7 +17,7 @@ from tests.projects import ROOT
 from tests.recipes.conftest import IMAGE, TABLE, House, edited
 
 # The same examples on every machine: what fails here fails everywhere.
-STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=150)
+STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 
 
 def test_a_recipe_is_read_with_its_name_from_the_file(house: House) -> None:

@@ -37,6 +37,7 @@ def test_a_changed_type_makes_another_schema(tmp_path: Path) -> None:
     for room in ("recipes", "handlers"):
         shutil.copytree(ROOT / room, tmp_path / room)
     (tmp_path / "recipes/schema.json").unlink()
+    (tmp_path / "docs/reference").mkdir(parents=True)
     assert written_schema(tmp_path) == recipe_schema()
     edit(tmp_path, "recipes/types.py", "Meta(ge=18, le=23)", "Meta(ge=18, le=24)")
     assert written_schema(tmp_path) != recipe_schema()

@@ -1,0 +1,297 @@
+"""Checkpoints come back as they were saved, and hold nothing that could run."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from recipes.errors import TrainError
+from recipes.types import Recipe
+from tests.projects import ROOMS, ROOT
+from tests.train.conftest import (
+    ModuleMaker,
+    image_recipe,
+    image_samples,
+    table_recipe,
+    table_samples,
+)
+from train import checkpoint as module
+from train.checkpoint import (
+    META,
+    WEIGHTS,
+    load_checkpoint,
+    open_checkpoint,
+    outputs_of,
+    save_checkpoint,
+)
+from train.data import fit_preprocess
+from train.fit import Fitted
+from train.metrics import Evaluation
+from train.model import build_model
+from train.splits import split
+from train.types import Checkpoint, Samples
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
+
+
+def saved(
+    folder: Path,
+    recipe: Recipe,
+    samples: Samples,
+    model: nn.Module | None = None,
+    loss: float = 0.5,
+    metric: float = 0.75,
+) -> tuple[nn.Module, Checkpoint]:
+    """Save an untrained network as if it had been trained."""
+    splits = split(samples, validation=0.2, test=0.2, salt="")
+    spec = fit_preprocess(recipe, splits)
+    if model is None:
+        model = build_model(recipe, spec.shape, outputs_of(splits))
+    fitted = Fitted(
+        model=model.eval(), epochs=7, best_epoch=5, validation_loss=0.1234567, device="cpu"
+    )
+    tested = Evaluation(loss=loss, metrics={"some_metric": metric})
+    return model, save_checkpoint(fitted, tested, spec, splits, recipe, folder)
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in (WEIGHTS, META)}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "samples"),
+    [(image_recipe(seed=3), image_samples()), (table_recipe(seed=3), table_samples())],
+    ids=["image", "table"],
+)
+def test_a_checkpoint_comes_back_as_it_was_saved(
+    tmp_path: Path, recipe: Recipe, samples: Samples
+) -> None:
+    model, checkpoint = saved(tmp_path, recipe, samples)
+    opened = open_checkpoint(files_of(tmp_path))
+    assert opened == checkpoint
+    loaded = load_checkpoint(recipe, opened)
+    before, after = model.state_dict(), loaded.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    inputs = torch.randn(5, *opened.meta.spec.shape)
+    with torch.inference_mode():
+        assert torch.equal(loaded(inputs), model(inputs))
+
+
+def test_a_loaded_model_is_in_eval_mode_on_the_cpu(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, image_recipe(), image_samples())
+    loaded = load_checkpoint(image_recipe(), checkpoint)
+    assert not any(part.training for part in loaded.modules())
+    assert {value.device.type for value in loaded.state_dict().values()} == {"cpu"}
+
+
+def test_meta_says_what_is_known(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, image_recipe(seed=3), image_samples())
+    meta = checkpoint.meta
+    assert (meta.task, meta.seed, meta.epochs, meta.best_epoch) == ("classification", 3, 7, 5)
+    assert (meta.labels, meta.outputs) == (["dark", "bright"], 2)
+    assert meta.metrics == {"some_metric": 0.75}
+    assert meta.validation_loss == 0.123457
+    splits = split(image_samples(), validation=0.2, test=0.2, salt="")
+    assert meta.splits == splits.digests()
+    assert sum(meta.split_sizes.values()) == 60
+    assert meta.versions["torch"].startswith(torch.__version__.partition("+")[0])
+
+
+def test_meta_of_a_table_has_no_labels(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    assert (checkpoint.meta.labels, checkpoint.meta.outputs) == ([], 1)
+
+
+def test_the_same_training_is_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(0)
+        saved(tmp_path / name, image_recipe(), image_samples())
+    for name in (WEIGHTS, META):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_meta_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        # What a kill at this point would leave.
+        assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
+        assert load_file(tmp_path / WEIGHTS)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module, "write_meta", fails)
+    with pytest.raises(OSError, match="no space left"):
+        saved(tmp_path, table_recipe(), table_samples())
+    assert not (tmp_path / META).exists()
+
+
+def test_weights_that_cannot_be_written_leave_no_meta(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module, "save_file", fails)
+    with pytest.raises(OSError, match="no space left"):
+        saved(tmp_path, table_recipe(), table_samples())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"metric": math.nan}, "some_metric on the test split is nan"),
+        ({"loss": math.inf}, "loss on the test split is inf"),
+    ],
+)
+def test_figures_that_are_not_finite_are_not_saved(
+    tmp_path: Path, values: dict[str, float], said: str
+) -> None:
+    with pytest.raises(TrainError, match=said):
+        saved(tmp_path, table_recipe(), table_samples(), **values)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+class Tied(nn.Module):
+    """Two layers that share one memory, and a buffer that is a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(3, 1)
+        self.register_buffer("view", torch.arange(6.0).reshape(2, 3).t())
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(rows)))
+
+
+def test_tied_weights_are_saved(tmp_path: Path, make_module: ModuleMaker) -> None:
+    make_module("train.models.mlp", build=lambda shape, outputs: Tied())
+    model, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    loaded = load_checkpoint(table_recipe(), checkpoint)
+    assert isinstance(loaded, Tied)
+    assert loaded.first.weight is loaded.second.weight
+    assert torch.equal(loaded.first.weight, model.first.weight)  # type: ignore[union-attr]
+    assert torch.equal(loaded.view, model.view)  # type: ignore[arg-type]
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    whole = checkpoint.weights.read_bytes()
+    for damage in (b"", whole[:7], whole[:-1], whole + b"\0", b"\xff" * 8 + whole[8:]):
+        checkpoint.weights.write_bytes(damage)
+        with pytest.raises(TrainError, match=r"^weights\.safetensors: "):
+            load_checkpoint(table_recipe(), checkpoint)
+    checkpoint.weights.unlink()
+    with pytest.raises(TrainError, match=r"^weights\.safetensors: "):
+        load_checkpoint(table_recipe(), checkpoint)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "renamed", "reshaped"])
+def test_weights_of_another_network_are_named(tmp_path: Path, change: str) -> None:
+    _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    tensors = load_file(checkpoint.weights)
+    name = "0.weight"
+    value = tensors[name]
+    if change != "extra":
+        del tensors[name]
+    if change == "extra":
+        tensors["9.weight"] = torch.zeros(1)
+    elif change == "renamed":
+        tensors["first.weight"] = value
+    elif change == "reshaped":
+        tensors[name] = value.t().contiguous()
+    save_file(tensors, checkpoint.weights)
+    with pytest.raises(TrainError, match=r"^weights\.safetensors: .*state_dict"):
+        load_checkpoint(table_recipe(), checkpoint)
+
+
+def test_weights_of_another_recipe_are_named(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    with pytest.raises(TrainError, match="size mismatch"):
+        load_checkpoint(table_recipe(params={"hidden": 5}), checkpoint)
+    meta = msgspec.structs.replace(checkpoint.meta, outputs=2)
+    with pytest.raises(TrainError, match="size mismatch"):
+        load_checkpoint(table_recipe(), dataclasses.replace(checkpoint, meta=meta))
+
+
+# --- nothing that runs ----------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_weights_and_meta_and_no_pickle(tmp_path: Path) -> None:
+    saved(tmp_path, image_recipe(), image_samples())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [META, WEIGHTS]
+    for path in tmp_path.iterdir():
+        start = path.read_bytes()[:64]
+        # A pickle begins with its protocol, a PyTorch file is a zip.
+        assert not start.startswith((b"\x80", b"PK"))
+    assert (tmp_path / WEIGHTS).read_bytes()[8:9] == b"{"
+
+
+def unsafe_loads(source: str) -> Iterator[str]:
+    """Yield the ways in which a source reads or writes pickles."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names]
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            yield from {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"} & set(names)
+            if isinstance(node, ast.ImportFrom) and node.module == "torch":
+                yield from {"load", "save"} & set(names)
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            safe = any(
+                keyword.arg == "weights_only"
+                and isinstance(keyword.value, ast.Constant)
+                and keyword.value.value is True
+                for keyword in node.keywords
+            )
+            if called in ("torch.load", "torch.hub.load", "torch.save") and not safe:
+                yield called
+            # numpy reads pickles too, when it is asked to.
+            if any(keyword.arg == "allow_pickle" for keyword in node.keywords):
+                yield f"{called}(allow_pickle)"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load('a')",
+        "torch.load('a', weights_only=False)",
+        "torch.load('a', weights_only=safe)",
+        "def f():\n    return torch.load('a', 'cpu')",
+        "torch.save(model, 'a')",
+        "from torch import load",
+        "import pickle",
+        "from joblib import dump",
+        "np.load('a', allow_pickle=True)",
+    ],
+)
+def test_the_scan_finds_what_it_looks_for(source: str) -> None:
+    assert list(unsafe_loads(source))
+    assert list(unsafe_loads("torch.load('a', weights_only=True)")) == []
+    assert list(unsafe_loads("torch.jit.load('a')")) == []
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "ci"])
+def test_no_source_of_ours_reads_or_writes_a_pickle(room: str) -> None:
+    paths = sorted((ROOT / room).rglob("*.py"))
+    assert paths
+    found = {
+        path.relative_to(ROOT).as_posix(): unsafe
+        for path in paths
+        if (unsafe := list(unsafe_loads(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}

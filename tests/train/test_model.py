@@ -1,0 +1,131 @@
+"""A factory's network is tried before it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from recipes.errors import RecipeError
+from tests.train.conftest import ModuleMaker, image_recipe, table_recipe
+from train.model import build_model
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs"), [((1, 8, 8), 10), ((3, 9, 11), 2), ((1, 28, 28), 10), ((1, 4, 4), 3)]
+)
+def test_the_small_cnn_takes_images(shape: tuple[int, ...], outputs: int) -> None:
+    model = build_model(image_recipe(), shape, outputs)
+    assert model(torch.randn(5, *shape)).shape == (5, outputs)
+
+
+def test_the_mlp_takes_rows() -> None:
+    model = build_model(table_recipe(params={"hidden": 7}), (10,), 1)
+    assert model(torch.randn(5, 10)).shape == (5, 1)
+    assert [p.shape for p in model.parameters()] == [(7, 10), (7,), (1, 7), (1,)]
+
+
+def test_params_reach_the_factory() -> None:
+    model = build_model(image_recipe(params={"width": 3, "dropout": 0.75}), (1, 8, 8), 2)
+    assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.75}
+    assert [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)] == [3, 3, 6]
+
+
+def test_what_is_built_trains_and_was_not_touched_by_the_trial() -> None:
+    torch.manual_seed(0)
+    model = build_model(image_recipe(), (1, 8, 8), 2)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        assert norm.running_mean is not None
+        assert not norm.running_mean.any()
+        assert norm.num_batches_tracked == 0
+    after = torch.get_rng_state()
+    torch.manual_seed(0)
+    from train.models import small_cnn
+
+    small_cnn.build((1, 8, 8), 2, width=4)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"hidden": -1}, "negative dimension"),
+        ({"hidden": "many"}, "must be tuple of ints"),
+        ({"dropout": 1.5}, "dropout probability"),
+        ({"depth": 3}, "unexpected keyword argument 'depth'"),
+    ],
+)
+def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason) as caught:
+        build_model(table_recipe(params=params), (10,), 1)
+    assert str(caught.value).startswith(
+        f"recipes/tiny.toml: [model.params]: train/models/mlp.py refuses {params}: "
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+@pytest.mark.parametrize(
+    ("recipe", "shape"),
+    [
+        # Rows for a network of images, images for one of rows, and images that are too small.
+        (table_recipe(), (1, 8, 8)),
+        (image_recipe(), (1, 2, 2)),
+        (image_recipe(), (10,)),
+    ],
+)
+def test_a_network_of_other_samples_is_named(recipe: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(RecipeError, match=r"^recipes/tiny\.toml: \[model") as caught:
+        build_model(recipe, shape, 2)
+    assert f"train/models/{recipe.model.factory}.py" in str(caught.value)
+
+
+class Merged(nn.Module):
+    """Mixes the samples of a batch: what a reshape with a wrong number does."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.reshape(1, -1)[:, :1]
+
+
+class Failing(nn.Module):
+    """Fails on its first sample, in a way of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+class Pair(nn.Module):
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return rows[:, :1], rows
+
+
+@pytest.mark.parametrize(
+    ("built", "said"),
+    [
+        (None, "builds no nn.Module but NoneType"),
+        (lambda rows: rows, "builds no nn.Module but function"),
+        (nn.Identity(), "gives (3, 4) for three samples, not (3, 1)"),
+        (nn.Flatten(0), "gives (12,) for three samples, not (3, 1)"),
+        (Merged(), "gives (1, 1) for three samples, not (3, 1)"),
+        (Pair(), "gives tuple for three samples, not (3, 1)"),
+        (Failing(KeyError("a")), "does not take samples of shape (4,): 'a'"),
+        (Failing(ZeroDivisionError("b")), "does not take samples of shape (4,): b"),
+        (Failing(RuntimeError("c")), "does not take samples of shape (4,): c"),
+    ],
+)
+def test_a_factory_that_builds_something_else_is_named(
+    make_module: ModuleMaker, built: Any, said: str
+) -> None:
+    make_module("train.models.mlp", build=lambda shape, outputs: built)
+    with pytest.raises(RecipeError) as caught:
+        build_model(table_recipe(), (4,), 1)
+    assert str(caught.value) == f"recipes/tiny.toml: [model] factory: train/models/mlp.py {said}"
