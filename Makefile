@@ -128,10 +128,10 @@ lint: setup
 	@$(PY) -m mypy
 
 check: lint
-	@$(PY) -m pytest -m "not torch and not onnx and not serve and not slow"
+	@$(PY) -m pytest -m "not torch and not onnx and not serve"
 
 test: lint
-	@$(PY) -m pytest -m "not slow" -rs
+	@$(PY) -m pytest -rs
 
 prove: setup
 	@$(PY) -m ci.prove

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -99,3 +100,18 @@ def _check_declared(exported: ir.Model, opset: int) -> None:
                 f"{value.name}: the batch axis is fixed at {value.shape and value.shape[0]}: the "
                 "model bakes a batch size into its graph"
             )
+
+
+def copy_with_side_file(source: Path, target: Path) -> None:
+    """Copy an ONNX file whose weights lie beside it, as `target` and `<target>.data`.
+
+    The file names its side file, so a copy under another name has to name another one.
+    """
+    side_file = target.with_name(f"{target.name}.data")
+    model = onnx.load(source, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = side_file.name
+    shutil.copyfile(source.with_name(f"{source.name}.data"), side_file)
+    onnx.save(model, target)

@@ -49,12 +49,10 @@ def compare(
     )
     for name, run in backends:
         for batch in batches:
-            count = min(len(inputs), batch * _MOST_CALLS)
-            # A remainder would be another batch size: the case says which one it measured.
-            count -= count % batch
+            chosen = _chosen(len(inputs), batch)
             cases.append(
                 _case(
-                    name, run, inputs[:count], reference[:count], batch, atol, rtol, classification
+                    name, run, inputs[chosen], reference[chosen], batch, atol, rtol, classification
                 )
             )
     return ParityReport(
@@ -64,6 +62,16 @@ def compare(
         cases=cases,
         ok=all(case.ok for case in cases),
     )
+
+
+def _chosen(samples: int, batch: int) -> NDArray[np.int64]:
+    """Return which samples are compared at a batch size: whole batches, at most `_MOST_CALLS`.
+
+    A remainder would be another batch size than the case says, so the last batch is filled up
+    with the first samples.
+    """
+    calls = min(-(-samples // batch), _MOST_CALLS)
+    return np.arange(calls * batch, dtype=np.int64) % max(samples, 1)
 
 
 def _case(

@@ -65,7 +65,7 @@ class SourceReader:
         """Parse one file of the project; `path` is POSIX and relative to its root."""
         stamp = [*self._parser, *_stamp(self.root / path)]
         known = self.cache.get(path)
-        if known is not None and known["stamp"] == stamp:
+        if known is not None and known.get("stamp") == stamp:
             return Source(digest=known["digest"], imports=known["imports"])
         source = _parse(self.root / path, path)
         self.cache[path] = {"stamp": stamp, "digest": source.digest, "imports": source.imports}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -122,6 +122,20 @@ class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def ok(self) -> bool:
         """Whether nothing was found to be wrong."""
         return not self.problems
+
+
+Read = TypeVar("Read")
+
+
+def read_json(path: Path, type: type[Read]) -> Read | None:
+    """Return a JSON file's value; None when it is not there or is not of that type.
+
+    For what the next build makes again: a damaged or older file counts as none.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, msgspec.MsgspecError):
+        return None
 
 
 def to_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from archive.files import sha256_file
 from archive.reader import read_contents, unpack
@@ -20,12 +20,13 @@ PROBE = Path(__file__).with_name("probe.py")
 _TIMEOUT_S = 600
 
 
-def verify(mar: Path) -> VerifyReport:
+def verify(mar: Path, scratch: Path | None = None) -> VerifyReport:
     """Check an archive and return what is wrong with it, member by member.
 
     Names, checksums, recorded digests and the manifest come first; only if all of them hold is
     the archive unpacked, loaded by TorchServe's model loader in a process that cannot import the
-    project, and sent its golden samples. Raises `VerifyError` when there is no such file.
+    project, and sent its golden samples. It is unpacked below `scratch`, else where temporary
+    files go. Raises `VerifyError` when there is no such file.
     """
     if not mar.is_file():
         raise VerifyError(f"{mar}: no such file")
@@ -35,7 +36,7 @@ def verify(mar: Path) -> VerifyReport:
     contents = read_contents(mar)
     problems, golden = contents.problems, 0
     if not problems:
-        with tempfile.TemporaryDirectory(prefix="marwright-verify-") as folder:
+        with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as folder:
             unpack(mar, Path(folder))
             result = _probe(Path(folder))
         problems = [*problems, *result["problems"]]
@@ -58,18 +59,32 @@ def _probe(folder: Path) -> dict[str, Any]:
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     # Isolated mode: neither the working folder nor PYTHONPATH is on the path.
     command = [sys.executable, "-I", str(PROBE), str(folder)]
-    try:
-        done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, encoding="utf-8",
-            errors="replace", check=False, timeout=_TIMEOUT_S,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"problems": [f"loading it took more than {_TIMEOUT_S} s"], "golden_samples": 0}
-    if done.returncode != 0 or not done.stdout:
-        tail = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return {
-            "problems": [f"the process that loads it ended with {done.returncode}: {tail}"],
-            "golden_samples": 0,
-        }
-    result: dict[str, Any] = json.loads(done.stdout)
+    # Files rather than pipes for what it says, so that nobody has to read while it runs. Its
+    # stdin is a pipe: that it stays open tells the probe that we live.
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
+        with subprocess.Popen(
+            command, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=wrong
+        ) as process:
+            try:
+                process.wait(_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return _failed(f"loading it took more than {_TIMEOUT_S} s")
+            except BaseException:
+                process.kill()
+                raise
+        output, errors = _text(said), _text(wrong)
+    if process.returncode != 0 or not output:
+        tail = (errors.strip().splitlines() or ["no output"])[-1]
+        return _failed(f"the process that loads it ended with {process.returncode}: {tail}")
+    result: dict[str, Any] = json.loads(output)
     return result
+
+
+def _failed(problem: str) -> dict[str, Any]:
+    return {"problems": [problem], "golden_samples": 0}
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")

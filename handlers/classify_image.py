@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from handlers.preprocess import read_image
+from handlers.read import read_image
 from handlers.service import Loaded, Service
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from handlers.preprocess import read_table
+from handlers.read import read_table
 from handlers.service import Loaded, Service
 from handlers.spec import TableSpec
 

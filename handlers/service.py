@@ -100,7 +100,10 @@ class Service:
 
 
 def load(context: Any) -> Loaded:
-    """Load the archive's model as TorchServe unpacked it, and warm it up."""
+    """Load the archive's model as TorchServe unpacked it, and warm it up.
+
+    Raises `RuntimeError` when there are labels and they are not as many as the model's outputs.
+    """
     folder = Path(context.system_properties["model_dir"])
     gpu = context.system_properties.get("gpu_id")
     device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
@@ -118,5 +121,11 @@ def load(context: Any) -> Loaded:
     # gradients on can fail without them.
     with torch.inference_mode():
         for _ in range(2):
-            model(torch.zeros((1, *spec.shape), device=device))
+            outputs = model(torch.zeros((1, *spec.shape), device=device))
+    if labels and outputs.shape[1:] != (len(labels),):
+        # An answer would leave a class out, or fail for want of its label.
+        raise RuntimeError(
+            f"the archive is inconsistent: labels.json has {len(labels)} labels, and the model's "
+            f"output for one sample has shape {tuple(outputs.shape)}"
+        )
     return Loaded(model=model, spec=spec, labels=tuple(labels), options=options, device=device)

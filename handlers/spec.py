@@ -1,8 +1,9 @@
 """What turns a request into a tensor: the fitted preprocessing, as data.
 
 Training makes one of these specs from a recipe's `[preprocess]` and the training split, the
-archive carries it as `preprocess.json`, and `handlers/preprocess.py` is the only code that
-acts on it. Standard library only: recipes and the packer read this module without torch.
+archive carries it as `preprocess.json`, and `handlers/preprocess.py` is the only code that turns
+inputs into tensors by it. Standard library only: recipes and the packer read this module without
+torch.
 """
 
 from __future__ import annotations
@@ -15,12 +16,6 @@ from typing import Any, Literal
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ImageFit = Literal["stretch", "crop"]
-
-# Far above any photograph that is worth classifying, far below what exhausts a worker:
-# 32 megapixels decode to about 100 MB of RGB.
-MAX_PIXELS = 32_000_000
-# A request of more rows would hold up its neighbours in the batch.
-MAX_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

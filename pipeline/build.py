@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,11 +41,9 @@ def build(
     stale = []
     outcomes = {name: Outcome(model=name) for name in recipes}
     for name, recipe in recipes.items():
-        try:
+        with told(outcomes[name]):
             if any(s.state != "current" for s in statuses(recipe, steps, layout, keys)):
                 stale.append(recipe)
-        except MarwrightError as error:
-            outcomes[name].error = error
     keys.save_cache()
     if stale:
         from concurrent.futures import ThreadPoolExecutor
@@ -66,54 +64,69 @@ def build_model(
 ) -> Outcome:
     """Build one model under its lock, judging each step once those before it are done."""
     from pipeline.build_log import note_step
-    from pipeline.run_step import run_step
+    from pipeline.run_step import run_step, sweep
 
     outcome = Outcome(model=recipe.name)
-    try:
-        with locked(recipe.name, layout, display):
-            made: dict[str, str] = {}
-            for step in steps:
-                outcome.failed_step = step.name
-                # Made anew: everything may have changed while we waited, or while a step ran.
-                keys = KeyMaker(layout)
-                inputs = {name: made[name] for name in step.inputs if name in made}
-                status = status_of(step, recipe, layout, keys, inputs)
-                record = status.record
-                if status.state == "stale":
-                    with display.step(recipe.name, step.name, status.reasons) as shown:
-                        run = run_step(status, recipe, inputs, layout, shown.progress)
-                        shown.done(run.record.note)
-                    record = run.record
-                    outcome.ran[step.name] = run.seconds
-                    note_step(layout, recipe.name, run)
-                assert record is not None
-                made |= output_digests(step, record, recipe, layout)
-            outcome.failed_step = ""
-    except MarwrightError as error:
-        outcome.error = error
+    with told(outcome), locked(recipe.name, layout, display.say) as lock:
+        sweep(recipe.name, layout)
+        made: dict[str, str] = {}
+        for step in steps:
+            outcome.failed_step = step.name
+            # Made anew: sources may have changed while we waited, or while a step ran.
+            keys = KeyMaker(layout)
+            inputs = {name: made[name] for name in step.inputs if name in made}
+            status = status_of(step, recipe, layout, keys, inputs)
+            record = status.record
+            if status.state == "stale":
+                with display.step(recipe.name, step.name, status.reasons) as shown:
+                    run = run_step(status, recipe, inputs, layout, lock, shown.progress)
+                    shown.done(run.record.note)
+                record = run.record
+                outcome.ran[step.name] = run.seconds
+                note_step(layout, recipe.name, run)
+            assert record is not None
+            made |= output_digests(step, record, recipe, layout)
+        outcome.failed_step = ""
     return outcome
 
 
 @contextmanager
-def locked(model: str, layout: Layout, display: Display) -> Iterator[None]:
-    """Hold the model's lock: two builds of one model take turns. A kill releases it."""
+def told(outcome: Outcome) -> Iterator[None]:
+    """Keep a person's error for the end: one model that fails stops no other."""
+    try:
+        yield
+    except MarwrightError as error:
+        outcome.error = error
+    except OSError as error:
+        # A full disk, a folder without permission, a file where a folder belongs.
+        outcome.error = MarwrightError(str(error))
+
+
+@contextmanager
+def locked(model: str, layout: Layout, say: Callable[[str], None]) -> Iterator[int]:
+    """Hold the model's lock and return its descriptor: two builds of one model take turns.
+
+    A kill releases it, once the step that was running has ended too.
+    """
     folder = layout.folder(model)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            display.say(f"{model}: waiting for another build of it")
+            say(f"{model}: waiting for another build of it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
-def damaged(recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout) -> list[str]:
+def damaged(model: str, layout: Layout) -> list[str]:
     """Re-hash every recorded output; returns a line for each that is not what was built."""
+    records = sorted((layout.folder(model) / "state").glob("*.json"))
+    if not records:
+        return []
     problems = []
-    for name in recipes:
-        for step in steps:
-            record = read_record(layout.record(name, step.name))
-            if record is not None:
+    with locked(model, layout, print):
+        for path in records:
+            if record := read_record(path):
                 problems += changed_outputs(record, layout.root, rehash=True)
     return problems

@@ -7,10 +7,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from archive.files import write_bytes
-from archive.types import to_json
+from archive.types import read_json, to_json
 from pipeline.layout import Layout
 from pipeline.run_step import StepRun
 
@@ -31,13 +29,7 @@ def note_step(layout: Layout, model: str, run: StepRun) -> None:
 
 def read_build_log(layout: Layout, model: str) -> dict[str, Any]:
     """Return the model's build log; empty before its first build."""
-    try:
-        log: dict[str, Any] = msgspec.json.decode(
-            (layout.folder(model) / "build.json").read_bytes(), type=dict
-        )
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}
-    return log
+    return read_json(layout.folder(model) / "build.json", dict[str, Any]) or {}
 
 
 def git_commit(layout: Layout) -> str:

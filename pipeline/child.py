@@ -18,10 +18,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from archive.files import sha256_file
 from pipeline.step import Job
 from recipes.errors import MarwrightError, VerifyError
-from recipes.load import load_recipe
+from recipes.types import Recipe
 
 
 def main(descriptor: int) -> int:
@@ -46,7 +48,8 @@ def main(descriptor: int) -> int:
 
 def _run(task: dict[str, Any], progress: Any) -> str:
     root = Path(task["root"])
-    recipe = load_recipe(root / task["recipe"])
+    # Not read from its file, which may have been edited since the key was made.
+    recipe = msgspec.convert(task["recipe"], Recipe)
     inputs = {}
     for name, (path, expected) in task["inputs"].items():
         inputs[name] = root / path
@@ -59,7 +62,6 @@ def _run(task: dict[str, Any], progress: Any) -> str:
         inputs=inputs,
         out=Path(task["out"]),
         failed=Path(task["failed"]),
-        store_target=Path(task["store_target"]),
         progress=progress,
     )
     note: str = importlib.import_module(task["module"]).run(job)

@@ -14,69 +14,61 @@ from pathlib import Path
 
 from pipeline.layout import Layout
 from pipeline.plan import GOALS, furthest, steps_up_to
-from recipes.errors import MarwrightError, RecipeError
+from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
 from recipes.load import load_recipes
 from recipes.types import Recipe
 
-_EPILOG = """\
-build verbs (several may follow each other; the furthest counts):
-  train      train and trace: build/<model>/weights.safetensors and model.pt
-  onnx       … and export: build/<model>/model.onnx
-  parity     … and compare both with the checkpoint: build/<model>/parity.json
-  archive    … and pack, verify and publish: model_store/<model>.mar
-  verify     the same, after re-hashing every output; or check any .mar files given
-
-other verbs:
-  explain    for every step: is it current, and if not, which input changed
-  list       a table of models, versions, metrics, parity and state
-  serve      run TorchServe on the model store until Ctrl-C; `stop` ends it from elsewhere
-  predict    send an input to the running server: --model NAME --input FILE
-  release    build everything from clean into dist/: --version 1.2.0
-  doctor     versions of everything that matters, and what is wrong with them
-
-`python -m pipeline VERB --help` tells the options of a verb.
-"""
+# One line each, in the order of `--help`.
+_BUILD_HELP = {
+    "train": "train and trace: build/<model>/weights.safetensors and model.pt",
+    "onnx": "... and export: build/<model>/model.onnx",
+    "parity": "... and compare both with the checkpoint: build/<model>/parity.json",
+    "archive": "... and pack, verify and publish: model_store/<model>.mar",
+    "verify": "the same, after re-hashing every output; or check any .mar files given",
+}
+_EPILOG = "Several build verbs may follow each other: one run builds up to the furthest."
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of everything that is not a plain build verb."""
+    """Return the parser of the command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     top = argparse.ArgumentParser(
         prog="python -m pipeline",
         description="Turn declared models into TorchServe archives that are proven.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=True,
     )
-    top.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in GOALS:
-        build = verbs.add_parser(verb, help=argparse.SUPPRESS)
+
+    def add(verb: str, about: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(verb, help=about, description=about, parents=[common])
+
+    for verb, about in _BUILD_HELP.items():
+        build = add(verb, about)
         build.add_argument(
             "targets", nargs="*", metavar="TARGET",
             help="further build verbs; for verify: models, or .mar files",
         )  # fmt: skip
         _add_models(build)
-        build.add_argument(
-            "--jobs", type=_positive, default=1, metavar="N",
-            help="models to build side by side; changes no result",
-        )  # fmt: skip
-        build.add_argument("--json", action="store_true", help="verify: reports of files as JSON")
-    _add_models(verbs.add_parser("explain", help=argparse.SUPPRESS))
-    _add_models(verbs.add_parser("list", help=argparse.SUPPRESS))
-    serve = verbs.add_parser("serve", help=argparse.SUPPRESS)
+        _add_jobs(build)
+        if verb == "verify":
+            build.add_argument("--json", action="store_true", help="reports of files as JSON")
+    _add_models(add("explain", "for every step: is it current, and if not, which input changed"))
+    _add_models(add("list", "a table of models, versions, metrics, parity and state"))
+    serve = add("serve", "run TorchServe on the model store until Ctrl-C")
     _add_models(serve)
     _add_port(serve)
-    verbs.add_parser("stop", help=argparse.SUPPRESS)
-    predict = verbs.add_parser("predict", help=argparse.SUPPRESS)
+    add("stop", "stop the server that `serve` started")
+    predict = add("predict", "send an input to the running server and print its answer")
     predict.add_argument("--model", required=True, metavar="NAME", help="as in `list`")
     predict.add_argument(
         "--input", required=True, metavar="INPUT", help="a file, - for standard input, or JSON text"
     )
     _add_port(predict)
-    release = verbs.add_parser("release", help=argparse.SUPPRESS)
+    release = add("release", "build everything from clean, run every gate, fill dist/")
     release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
-    release.add_argument("--jobs", type=_positive, default=1, metavar="N")
-    verbs.add_parser("doctor", help=argparse.SUPPRESS)
+    _add_jobs(release)
+    add("doctor", "versions of everything that matters, and what is wrong with them")
     return top
 
 
@@ -84,6 +76,13 @@ def _add_models(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--model", default="", metavar="A,B", help="only these models; all recipes without it"
     )
+
+
+def _add_jobs(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N",
+        help="models to build side by side; changes no result",
+    )  # fmt: skip
 
 
 def _add_port(verb: argparse.ArgumentParser) -> None:
@@ -150,35 +149,34 @@ def _run(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _build(args: argparse.Namespace, layout: Layout) -> int:
-    from pipeline.build import Outcome, build, damaged
+    from pipeline.build import Outcome, build, damaged, told
 
     verbs = [args.verb, *(target for target in args.targets if target in GOALS)]
-    targets = [target for target in (*args.targets, *_names(args.model)) if target not in GOALS]
+    targets = [*(target for target in args.targets if target not in GOALS), *_names(args.model)]
     files = [Path(target) for target in targets if target.endswith(".mar")]
     names = [target for target in targets if not target.endswith(".mar")]
-    if "verify" not in verbs and (files or args.json):
-        raise MarwrightError("only `verify` takes .mar files and --json")
-    worst = 0
+    if files and "verify" not in verbs:
+        raise UsageError(f"{files[0]}: only `verify` takes .mar files")
+    code = 0
     if files:
         from pipeline.verify_files import verify_files
 
-        worst = verify_files(files, as_json=args.json)
+        code = verify_files(files, as_json=getattr(args, "json", False))
         if not names:
-            return worst
+            return code
     recipes, unreadable = _load(names, layout)
-    steps = steps_up_to(furthest(verbs))
-    if "verify" in verbs and (problems := damaged(recipes, steps, layout)):
-        from recipes.errors import VerifyError
-
-        raise VerifyError(
-            "\n".join(problems) + "\nwhat was built is not what is there; `make archive` builds "
-            "these files again"
-        )
-    outcomes = [Outcome(model=name, error=error) for name, error in unreadable.items()]
-    outcomes += build(recipes, steps, layout, jobs=args.jobs)
+    outcomes = {n: Outcome(model=n, error=unreadable.get(n)) for n in (*recipes, *unreadable)}
+    if "verify" in verbs:
+        for outcome in outcomes.values():
+            with told(outcome):
+                if problems := damaged(outcome.model, layout):
+                    raise VerifyError("\n".join([*problems, "`make archive` builds it again"]))
+    whole = {name: recipe for name, recipe in recipes.items() if not outcomes[name].error}
+    built = build(whole, steps_up_to(furthest(verbs)), layout, jobs=args.jobs)
+    outcomes |= {outcome.model: outcome for outcome in built}
     from pipeline.summary import summarise
 
-    return summarise(outcomes, steps[-1].name, layout) or worst
+    return summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
 
 
 def _for_all(show: Callable[[dict[str, Recipe], Layout], int], models: str, layout: Layout) -> int:
@@ -192,7 +190,10 @@ def _for_all(show: Callable[[dict[str, Recipe], Layout], int], models: str, layo
 
 
 def _names(text: str) -> list[str]:
-    return [name for name in (part.strip() for part in text.split(",")) if name]
+    names = [name for name in (part.strip() for part in text.split(",")) if name]
+    if text and not names:
+        raise UsageError(f"--model {text!r} names no model")
+    return names
 
 
 def _load(names: list[str], layout: Layout) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:

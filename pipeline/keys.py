@@ -19,6 +19,8 @@ import msgspec
 
 from archive.files import write_bytes
 from archive.sources import SourceReader
+from archive.types import read_json
+from pipeline.data_files import DataFiles
 from pipeline.layout import Layout
 from pipeline.step import Step
 from recipes.errors import MarwrightError
@@ -38,20 +40,23 @@ def digest(parts: Parts) -> str:
 class KeyMaker:
     """Makes the parts of keys of the project as it is now.
 
-    Reads each source file and the installed versions once. Parsed sources are kept in
-    `build/sources.json` between runs; losing it costs time only.
+    Reads each source file and the installed versions once. What was parsed and hashed is kept in
+    `build/seen.json` between runs; losing it costs time only.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._root = layout.root
-        self._cache_file = layout.root / layout.build / "sources.json"
-        self._sources = SourceReader(layout.root, _read_cache(self._cache_file))
+        self._cache_file = layout.root / layout.build / "seen.json"
+        caches = _read_cache(self._cache_file)
+        self._sources = SourceReader(layout.root, caches.sources)
+        self._data = DataFiles(layout.root, caches.data)
         self._versions = installed_versions()
 
     def save_cache(self) -> None:
         """Keep what was parsed for the next run."""
-        if self._sources.changed:
-            write_bytes(self._cache_file, msgspec.json.encode(self._sources.cache))
+        if self._sources.changed or self._data.changed:
+            seen = _Seen(sources=self._sources.cache, data=self._data.cache)
+            write_bytes(self._cache_file, msgspec.json.encode(seen))
 
     def parts(self, step: Step, recipe: Recipe, inputs: Mapping[str, str]) -> Parts:
         """Return what a step's key is made of; `inputs` maps file names to SHA-256.
@@ -70,18 +75,34 @@ class KeyMaker:
             content = (self._root / path).read_bytes()
             parts[f"packed {path}"] = hashlib.sha256(content).hexdigest()
         for name in {*run.third_party, *packed.third_party, *step.packages}:
-            distribution = _DISTRIBUTIONS.get(name, name).replace("_", "-").lower()
+            distribution = self._distribution(name)
             parts[f"package {distribution}"] = self._versions.get(distribution, "not installed")
+        if step.reads_data:
+            parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.files}
         if step.on_device:
-            parts["device"] = device_class()
+            parts["device"] = device_class(recipe.fit.device)
         return parts
 
+    def _distribution(self, module: str) -> str:
+        """Return the normalised name of what must be installed for a module to be there."""
+        name = _DISTRIBUTIONS.get(module, module).replace("_", "-").lower()
+        if name in self._versions:
+            return name
+        # Slow to import and slow to ask; only for modules that are called otherwise.
+        from importlib.metadata import packages_distributions
 
-def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}
+        return next(iter(packages_distributions().get(module, [name]))).replace("_", "-").lower()
+
+
+class _Seen(msgspec.Struct):
+    """What was parsed and hashed before, by path."""
+
+    sources: dict[str, dict[str, Any]] = {}
+    data: dict[str, dict[str, Any]] = {}
+
+
+def _read_cache(path: Path) -> _Seen:
+    return read_json(path, _Seen) or _Seen()
 
 
 def _flat(section: str, declared: dict[str, Any]) -> dict[str, Any]:
@@ -97,8 +118,13 @@ def _flat(section: str, declared: dict[str, Any]) -> dict[str, Any]:
     return {section: value}
 
 
-def device_class() -> str:
-    """Return what kind of machine computes, without importing torch: `x86_64+cuda`, …"""
+def device_class(wanted: str) -> str:
+    """Return what kind of machine computes, without importing torch: `x86_64+cuda`, …
+
+    `wanted` is the recipe's `[fit] device`.
+    """
+    if wanted == "cpu":
+        return platform.machine()
     has_gpu = Path("/proc/driver/nvidia/version").exists()
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     return platform.machine() + ("+cuda" if has_gpu and not hidden else "")

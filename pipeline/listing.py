@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from archive.files import sha256_file
+from archive.types import ParityReport, read_json
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
@@ -32,21 +32,29 @@ class Facts:
 
 def facts_of(model: str, layout: Layout) -> Facts:
     """Return what the last build of a model left."""
-    meta = _read(layout, model, "meta.json")
-    parity = _read(layout, model, "parity.json")
-    metric = MAIN_METRIC[meta["task"]] if meta else ""
-    largest = max((case["max_abs"] for case in parity.get("cases", [])), default=0.0)
+    meta = read_json(layout.folder(model) / "meta.json", dict[str, Any]) or {}
+    report = read_json(layout.folder(model) / "parity.json", ParityReport)
+    metric = MAIN_METRIC.get(meta.get("task", ""), "")
+    value = meta.get("metrics", {}).get(metric)
+    return Facts(
+        metric=_NONE if value is None else f"{metric} {value:.4f}",
+        parity=_NONE if report is None else f"≤ {report.summary()['max_abs']:.1e}",
+        published=_published(model, layout),
+    )
+
+
+def _published(model: str, layout: Layout) -> str:
     record = read_record(layout.record(model, "verify"))
     target = layout.store_target(model)
-    published = _NONE
-    if record is not None and target.exists():
-        recorded = record.outputs[target.relative_to(layout.root).as_posix()]
-        published = f"{recorded.sha256[:12]}… {recorded.size / 1024:.0f} KiB"
-    return Facts(
-        metric=f"{metric} {meta['metrics'][metric]:.4f}" if meta else _NONE,
-        parity=f"≤ {largest:.1e}" if parity else _NONE,
-        published=published,
-    )
+    if not target.exists():
+        return _NONE
+    path = target.relative_to(layout.root).as_posix()
+    if record is None or path not in record.outputs:
+        return "not by this build"
+    output = record.outputs[path]
+    if not output.looks_untouched(target) and sha256_file(target) != output.sha256:
+        return "changed since"
+    return f"{output.sha256[:12]}… {output.size / 1024:.0f} KiB"
 
 
 def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
@@ -68,6 +76,8 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
             name, recipe.version, recipe.task, facts.metric, facts.parity, facts.published, state
         )
     print_table(table)
+    for line in strangers(layout):
+        print(line)
     return 0
 
 
@@ -81,11 +91,11 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def _read(layout: Layout, model: str, name: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = msgspec.json.decode(
-            (layout.folder(model) / name).read_bytes(), type=dict
-        )
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}
-    return content
+def strangers(layout: Layout) -> list[str]:
+    """Return a line for each archive in the store that no recipe declares."""
+    store = layout.root / layout.store
+    return [
+        f"{path.relative_to(layout.root).as_posix()}: no recipe declares it, and it would be served"
+        for path in sorted(store.glob("*"))
+        if not path.name.startswith(".") and not (layout.recipes / f"{path.stem}.toml").exists()
+    ]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from archive.files import sha256_file, sync_folder
 from archive.types import to_json
-from pipeline.build import build
+from pipeline.build import build, damaged
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.summary import summarise
-from recipes.errors import MarwrightError
+from recipes.errors import MarwrightError, UsageError, VerifyError
 from recipes.load import load_recipes
 
 _VERSION = r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?"
@@ -25,27 +28,52 @@ def release(version: str, layout: Layout, *, jobs: int) -> int:
 
     Builds in a folder of its own, so that nothing of an earlier build can get in and nothing of
     the person's own is touched. `dist/` is replaced only once everything is there. Raises
-    `MarwrightError` for a version that is not one, `RecipeError` for any bad recipe.
+    `UsageError` for a version that is not one, `RecipeError` for any bad recipe, and
+    `VerifyError` when an output is not what was just built.
     """
     if not re.fullmatch(_VERSION, version):
-        raise MarwrightError(f"VERSION={version}: not a version like 1.2.0 (without a v)")
+        raise UsageError(f"VERSION={version}: not a version like 1.2.0 (without a v)")
+    dist = layout.root / "dist"
+    if dist.is_symlink() or (dist.exists() and not dist.is_dir()):
+        raise UsageError("dist: is not a folder; a release replaces it, so move it away")
     recipes, unreadable = load_recipes(layout.recipes)
     for error in unreadable.values():
         raise error
-    clean = Layout(root=layout.root, build="build/release", store="build/release/model_store")
-    shutil.rmtree(clean.root / clean.build, ignore_errors=True)
-    outcomes = build(recipes, STEPS, clean, jobs=jobs)
-    if code := summarise(outcomes, STEPS[-1].name, clean):
-        return code
-    staged = clean.root / clean.build / "dist"
-    _collect(version, [*recipes], clean, staged)
-    dist = layout.root / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    staged.rename(dist)
-    sync_folder(layout.root)
+    place = layout.root / "build" / "release"
+    clean = Layout(root=layout.root, build="build/release/build", store="build/release/model_store")
+    with _alone(place):
+        for old in (place / "build", place / "model_store", place / "dist", place / "old"):
+            if old.exists():
+                shutil.rmtree(old)
+        outcomes = build(recipes, STEPS, clean, jobs=jobs)
+        if code := summarise(outcomes, ["release"], clean):
+            return code
+        _require_undamaged([*recipes], clean)
+        _collect(version, [*recipes], clean, place / "dist")
+        if dist.exists():
+            dist.rename(place / "old")
+        (place / "dist").rename(dist)
+        sync_folder(layout.root)
     print(f"\ndist/ holds release {version}:")
     print((dist / "SHA256SUMS").read_text(encoding="utf-8"), end="")
     return 0
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold the release's lock; two releases at once would take each other's files."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MarwrightError("another release is being built; wait for it to end") from None
+        yield
+
+
+def _require_undamaged(models: list[str], layout: Layout) -> None:
+    if problems := [line for model in models for line in damaged(model, layout)]:
+        raise VerifyError("\n".join(problems))
 
 
 def _collect(version: str, models: list[str], layout: Layout, dist: Path) -> None:
@@ -55,14 +83,14 @@ def _collect(version: str, models: list[str], layout: Layout, dist: Path) -> Non
     for model in models:
         folder = layout.folder(model)
         shutil.copyfile(layout.store_target(model), dist / f"{model}-{version}.mar")
-        shutil.copyfile(folder / "model.onnx", dist / f"{model}-{version}.onnx")
-        side_file = folder / "model.onnx.data"
-        if side_file.exists():
-            # The ONNX file names it, so it keeps its name and gets a folder of its own.
-            (dist / f"{model}-{version}").mkdir()
-            shutil.copyfile(side_file, dist / f"{model}-{version}" / side_file.name)
+        onnx = dist / f"{model}-{version}.onnx"
+        if (folder / "model.onnx.data").exists():
+            from archive.onnx_export import copy_with_side_file
+
+            copy_with_side_file(folder / "model.onnx", onnx)
+        else:
+            shutil.copyfile(folder / "model.onnx", onnx)
         reports[model] = msgspec.json.decode((folder / "parity.json").read_bytes())
     (dist / "parity.json").write_bytes(to_json(reports))
-    files = sorted(path for path in dist.rglob("*") if path.is_file())
-    lines = [f"{sha256_file(path)}  {path.relative_to(dist).as_posix()}\n" for path in files]
+    lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted(dist.iterdir())]
     (dist / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

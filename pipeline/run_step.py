@@ -13,16 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from archive.files import sync_file, sync_folder
+from archive.types import VerifyReport
 from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
 from pipeline.state import Output, Record, write_record
 from pipeline.status import Status, differences
 from pipeline.step import Progress
 from recipes.errors import MarwrightError
-from recipes.types import Recipe
+from recipes.types import Recipe, canonical
 
-# Whatever a person has set there, the recipe decides: threads change the last bits of weights.
+# All that a step gets of the environment. Variables that choose kernels, threads, flags of Python
+# or of torch would change what comes out without being in any key.
+_ENVIRONMENT = (
+    "PATH", "HOME", "TMPDIR", "TEMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH",
+    "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "TORCH_HOME", "HF_HOME", "HTTP_PROXY", "HTTPS_PROXY",
+    "NO_PROXY",
+)  # fmt: skip
+# The recipe decides: threads change the last bits of weights.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LOG_TAIL = 12
 
@@ -50,12 +60,14 @@ def run_step(
     recipe: Recipe,
     inputs: dict[str, str],
     layout: Layout,
+    lock: int,
     progress: Progress,
 ) -> StepRun:
-    """Run a step, move its outputs into place and record them, in this order.
+    """Run a step, move its outputs into place, publish and record them, in this order.
 
-    `inputs` maps names to SHA-256. A failure or a kill at any point leaves old or new complete
-    files, and a record only for complete ones. Raises `StepError`.
+    `inputs` maps names to SHA-256; `lock` is the descriptor of the model's lock, which the child
+    holds too, so that nobody starts while it still runs. A failure or a kill at any point leaves
+    old or new complete files, and a record only for complete ones. Raises `StepError`.
     """
     step, folder = status.step, layout.folder(recipe.name)
     out, failed = folder / f".{step.name}.out", folder / "failed" / step.name
@@ -65,15 +77,14 @@ def run_step(
     task = {
         "module": step.module,
         "root": str(layout.root),
-        "recipe": f"recipes/{recipe.name}.toml",
+        "recipe": canonical(recipe),
         "inputs": {n: (layout.output(recipe.name, n), sha) for n, sha in inputs.items()},
         "out": str(out),
         "failed": str(failed),
-        "store_target": str(layout.store_target(recipe.name)),
     }
     log = folder / "log" / f"{step.name}.log"
     started = time.monotonic()
-    event = _run_child(task, recipe, layout.root, log, progress)
+    event = _run_child(task, recipe, layout.root, log, lock, progress)
     if "result" not in event:
         raise _step_error(event, log)
     _require_unchanged(status, recipe, inputs, layout, log)
@@ -101,11 +112,13 @@ def _run_child(
     recipe: Recipe,
     root: Path,
     log: Path,
+    lock: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """Return the child's last event; without one, what is known of its end."""
     threads = dict.fromkeys(_THREAD_VARIABLES, str(recipe.fit.threads))
-    environment = {**os.environ, **threads, "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    environment |= {**threads, "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     last: dict[str, Any] = {}
@@ -113,7 +126,7 @@ def _run_child(
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.child", str(write_end)],
             cwd=root, env=environment, stdin=subprocess.PIPE, stdout=log_file, stderr=log_file,
-            pass_fds=(write_end,),
+            pass_fds=(write_end, lock),
         )  # fmt: skip
         os.close(write_end)
         assert child.stdin is not None
@@ -150,9 +163,11 @@ def _step_error(event: dict[str, Any], log: Path) -> StepError:
 
 
 def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: str) -> Record:
-    """Sync the outputs, rename them into place, and record them last."""
+    """Sync the outputs, rename them into place, publish the archive, and record all of it last."""
     step, model = status.step, recipe.name
     assert status.parts is not None
+    # From here on the old record is untrue. Without one the step is stale, never damaged.
+    layout.record(model, step.name).unlink(missing_ok=True)
     made = [n for n in (*step.outputs, *step.optional_outputs) if (out / n).exists()]
     assert set(step.outputs) <= set(made), f"{step.name} made {made}"
     for name in made:
@@ -162,6 +177,8 @@ def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: 
     for name in set(step.optional_outputs) - set(made):
         (layout.root / layout.output(model, name)).unlink(missing_ok=True)
     sync_folder(layout.folder(model))
+    if step.publishes:
+        _publish(recipe, layout)
     record = Record(
         step=step.name,
         key=digest(status.parts),
@@ -172,3 +189,25 @@ def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: 
     write_record(record, layout.record(model, step.name))
     shutil.rmtree(out)
     return record
+
+
+def _publish(recipe: Recipe, layout: Layout) -> None:
+    from archive.store import publish
+
+    mar, verified = (
+        layout.root / layout.output(recipe.name, name) for name in ("model.mar", "verify.json")
+    )
+    report = msgspec.json.decode(verified.read_bytes(), type=VerifyReport)
+    publish(mar, report, layout.store_target(recipe.name))
+
+
+def sweep(model: str, layout: Layout) -> None:
+    """Remove what killed builds left half done. To be called under the model's lock."""
+    folder = layout.folder(model)
+    for out in folder.glob(".*.out"):
+        shutil.rmtree(out)
+    store = layout.store_target(model)
+    for place, pattern in ((folder, ".*.tmp"), (folder / "state", ".*.tmp"),
+                           (store.parent, f".{store.name}.*.tmp")):  # fmt: skip
+        for half in place.glob(pattern):
+            half.unlink()

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from archive.files import sha256_file, write_bytes
+from archive.types import read_json
 from pipeline.keys import Parts
 
 
@@ -56,11 +57,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 def read_record(path: Path) -> Record | None:
     """Return the record, or None when there is none that can be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (FileNotFoundError, msgspec.DecodeError):
-        # A record of another version of the program counts as none.
-        return None
+    return read_json(path, Record)
 
 
 def write_record(record: Record, path: Path) -> None:

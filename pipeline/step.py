@@ -30,7 +30,9 @@ class Step:
         imports are followed.
     packed: files whose very bytes end up in an output; their imports are followed too.
     packages: distributions that matter without being imported by our code.
-    publishes: whether it puts `<model>.mar` into the model store.
+    publishes: whether `<model>.mar` goes into the model store once it is done; it then reads
+        `model.mar` and makes a `verify.json`.
+    reads_data: whether it opens the data set, so that the content of `[data] files` counts.
     on_device: whether its outputs depend on the class of device that it runs on.
     """
 
@@ -43,6 +45,7 @@ class Step:
     packed: Callable[[Recipe], tuple[str, ...]] = _none
     packages: tuple[str, ...] = ()
     publishes: bool = False
+    reads_data: bool = False
     on_device: bool = False
 
     @property
@@ -62,7 +65,7 @@ class Job:
 
     `inputs` maps names to files whose digests have just been checked; outputs are written to
     `out`, an empty folder, from where the pipeline moves them; what a person should look at
-    after a failure is written to `failed`; `store_target` is the model's place in the store.
+    after a failure is written to `failed`.
     """
 
     recipe: Recipe
@@ -70,7 +73,6 @@ class Job:
     inputs: dict[str, Path]
     out: Path
     failed: Path
-    store_target: Path
     progress: Progress = field(repr=False)
 
 

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from pipeline.layout import Layout
 
 
-def summarise(outcomes: list[Outcome], goal: str, layout: Layout) -> int:
+def summarise(
+    outcomes: list[Outcome], verbs: list[str], layout: Layout, *, debug: bool = False
+) -> int:
     """Print how models were built; returns the exit code.
 
     One failed model gives its error's code; several with different codes give 1.
@@ -18,7 +20,7 @@ def summarise(outcomes: list[Outcome], goal: str, layout: Layout) -> int:
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed and not any(outcome.ran for outcome in outcomes):
         models = ", ".join(outcome.model for outcome in outcomes)
-        print(f"up to date ({goal}): {models}")
+        print(f"up to date ({' '.join(verbs)}): {models}")
         return 0
     _print_table(outcomes, layout)
     for outcome in failed:
@@ -28,6 +30,8 @@ def summarise(outcomes: list[Outcome], goal: str, layout: Layout) -> int:
         log = getattr(outcome.error, "log", None)
         if log is not None:
             print(f"    log: {log.relative_to(layout.root)}", file=sys.stderr)
+            if debug:
+                print(log.read_text(encoding="utf-8", errors="replace"), file=sys.stderr)
     codes = {outcome.error.exit_code for outcome in failed if outcome.error is not None}
     if not codes:
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,11 +14,16 @@ from recipes.errors import VerifyError
 
 def verify_files(files: list[Path], *, as_json: bool) -> int:
     """Verify each file and print what was found; returns 0, or `VerifyError`'s code."""
-    code, reports = 0, {}
+    code: int = 0
+    reports: dict[str, Any] = {}
     for file in files:
-        if not file.is_file():
-            raise VerifyError(f"{file}: no such file")
-        report = verify(file)
+        try:
+            report = verify(file)
+        except VerifyError as error:
+            code, reports[str(file)] = error.exit_code, {"problems": [str(error)]}
+            if not as_json:
+                print(error)
+            continue
         reports[str(file)] = msgspec.to_builtins(report)
         code = code if report.ok else VerifyError.exit_code
         if as_json:

@@ -13,6 +13,12 @@ class MarwrightError(Exception):
     exit_code = 1
 
 
+class UsageError(MarwrightError):
+    """The command line asks for something that there is not; argparse exits with 2 as well."""
+
+    exit_code = 2
+
+
 class RecipeError(MarwrightError):
     """A recipe is missing, cannot be read or declares something impossible."""
 

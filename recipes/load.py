@@ -29,9 +29,11 @@ STOCK_HANDLERS = frozenset(
      "vllm_handler"}
 )  # fmt: skip
 
-
 # Folders under build/ that belong to no model.
-RESERVED_NAMES = frozenset({"release", "serve"})
+RESERVED_FOLDERS = frozenset({"release", "serve"})
+# `python -m pipeline verify archive`: a build verb's word is never read as a model's.
+BUILD_VERBS = frozenset({"train", "onnx", "parity", "archive", "verify"})
+RESERVED_NAMES = RESERVED_FOLDERS | BUILD_VERBS
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -50,9 +52,14 @@ def load_recipe(path: Path) -> Recipe:
     # Not only TOMLDecodeError: thousands of digits or brackets fail in Python itself.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{_shown(path)}: not TOML: {error}") from None
-    if path.stem in RESERVED_NAMES:
+    if path.stem in RESERVED_FOLDERS:
         raise RecipeError(
             f"{_shown(path)}: build/{path.stem}/ is taken by the pipeline itself: rename the file"
+        )
+    if path.stem in BUILD_VERBS:
+        raise RecipeError(
+            f"{_shown(path)}: `{path.stem}` is a verb on the command line, where it could not name "
+            "a model: rename the file"
         )
     if not re.fullmatch(NAME_PATTERN, path.stem):
         raise RecipeError(
@@ -220,6 +227,11 @@ def _check_files(recipe: Recipe, path: Path) -> None:
             f"{_shown(path)}: [serve] handler: {handler!r} is a name of TorchServe's own; if ours "
             "fails to import, the server silently uses that one: rename the file"
         )
+    for file in recipe.data.files:
+        if file.startswith("/") or ".." in file.split("/"):
+            raise RecipeError(f"{_shown(path)}: [data] files: {file!r}: not below the project")
+        if not (root / file).exists():
+            raise RecipeError(f"{_shown(path)}: [data] files: there is no {file}")
     places = (
         ("[serve] handler", root / "handlers", handler),
         ("[model] factory", root / "train" / "models", recipe.model.factory),
@@ -232,6 +244,7 @@ def _check_files(recipe: Recipe, path: Path) -> None:
             raise RecipeError(
                 f"{_shown(path)}: {key}: there is no {shown}/{module}.py{suggestion(module, known)}"
             )
+    _check_handler(path, root / "handlers" / f"{handler}.py")
     _function(
         path, "[data] dataset", root / "train" / "datasets" / f"{recipe.data.dataset}.py", "load"
     )
@@ -239,17 +252,61 @@ def _check_files(recipe: Recipe, path: Path) -> None:
     _check_params(recipe, path, _function(path, "[model] factory", factory, "build"))
 
 
-def _function(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
-    """Return a function of a module that a recipe names, read without importing torch."""
-    shown = f"train/{module.parent.name}/{module.name}"
+def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
+    """Return the syntax tree of a module that a recipe names, and how messages call it.
+
+    Parsed and not imported, because it may import torch.
+    """
+    shown = module.relative_to(path.parent.parent).as_posix()
     try:
-        tree = ast.parse(module.read_bytes())
+        return ast.parse(module.read_bytes()), shown
     except (SyntaxError, ValueError) as error:
         raise RecipeError(f"{_shown(path)}: {key}: {shown} is not Python: {error}") from None
+
+
+def _function(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
+    tree, shown = _parsed(path, key, module)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
     raise RecipeError(f"{_shown(path)}: {key}: {shown} has no `{name}` function")
+
+
+# What a handler must define, and the line that does it.
+_HANDLER_LINES = {
+    "service": "service = Service(read=..., answer=...)",
+    "handle": "handle = service.handle",
+}
+
+
+def _check_handler(path: Path, module: Path) -> None:
+    key = "[serve] handler"
+    tree, shown = _parsed(path, key, module)
+    defined = _defined(tree)
+    for name, line in _HANDLER_LINES.items():
+        if name not in defined:
+            raise RecipeError(f"{_shown(path)}: {key}: {shown} has no `{name}`: add `{line}`")
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines when it is run, under `if` and `try` as well."""
+    names = set()
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        # An annotation alone defines nothing, and the names of a comprehension stay in it.
+        elif not (
+            isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
+            or (isinstance(node, ast.AnnAssign) and node.value is None)
+        ):
+            waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def _check_params(recipe: Recipe, path: Path, build: ast.FunctionDef) -> None:

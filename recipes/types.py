@@ -22,7 +22,7 @@ ModuleName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 Task = Literal["classification", "regression"]
 # What `minimum_metric` speaks of, and what tables show.
-MAIN_METRIC: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
+MAIN_METRIC: dict[str, str] = {"classification": "accuracy", "regression": "r2"}
 # Labels belong to images and values to rows, in `train/types.py` and in the handlers.
 _KIND_OF: dict[Task, str] = {"classification": "image", "regression": "table"}
 
@@ -34,7 +34,11 @@ def _about(text: str) -> Meta:
 class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[data]`: which samples, and how they are split."""
 
-    dataset: Annotated[ModuleName, _about("A module in train/datasets/")]
+    dataset: Annotated[ModuleName, _about("A module in train/datasets/ with a `load` function")]
+    files: Annotated[
+        list[str],
+        _about("Files or folders that it reads, from the project's root; given to `load` as paths"),
+    ] = []
     validation: Annotated[Share, _about("Share of the samples that selects the weights")] = 0.15
     test: Annotated[Share, _about("Share that is only looked at once, in the end")] = 0.2
     split_salt: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,22 @@ from train.types import ImageSamples, Samples, Splits, TableSamples
 
 if TYPE_CHECKING:
     from recipes.types import ImagePreprocess, Recipe, TablePreprocess
+    from train.types import Meta
+
+_PROJECT = Path(__file__).resolve().parent.parent
 
 
 def open_dataset(recipe: Recipe) -> Splits:
     """Load the recipe's data set and split it. Raises `DataError` when it does not fit."""
     module = importlib.import_module(f"train.datasets.{recipe.data.dataset}")
-    samples: Samples = module.load()
+    try:
+        samples: Samples = module.load(*(_PROJECT / file for file in recipe.data.files))
+    # Whatever a person's own code raises, it is about the data, and this says whose it is.
+    except Exception as error:
+        raise DataError(
+            f"train/datasets/{recipe.data.dataset}.py: load() failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     wanted = ImageSamples if recipe.preprocess.__struct_config__.tag == "image" else TableSamples
     if not isinstance(samples, wanted):
         raise DataError(
@@ -38,6 +49,20 @@ def open_dataset(recipe: Recipe) -> Splits:
         test=recipe.data.test,
         salt=recipe.data.split_salt,
     )
+
+
+def open_trained_dataset(recipe: Recipe, meta: Meta) -> Splits:
+    """Open the data set that a checkpoint was trained on. Raises `DataError` if it is another."""
+    splits = open_dataset(recipe)
+    if changed := [
+        name for name, digest in splits.digests().items() if digest != meta.splits[name]
+    ]:
+        raise DataError(
+            f"train/datasets/{recipe.data.dataset}.py: the {', '.join(changed)} split is not the "
+            "one that the weights were trained with; name what it reads in [data] files, so that "
+            "a change trains anew"
+        )
+    return splits
 
 
 def _problem(samples: Samples) -> str:

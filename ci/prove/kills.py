@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,6 +16,9 @@ from archive.files import sha256_file
 from archive.reader import read_contents
 from archive.verify import verify
 from ci.prove.project import command, copy_project, run, set_value, table
+from pipeline.build import damaged, locked
+from pipeline.layout import Layout
+from pipeline.plan import STEPS
 
 TITLE = "50 kills"
 KILLS = 50
@@ -27,78 +29,89 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Kill forced-stale builds, alone or with their children, and verify what is published.
 
     After each kill the published archive must be the old one or the new one, by its digest and
-    the seed that its proof records, and must verify; in the end an unbroken build must work.
+    the seed that its proof records, and must verify; re-hashing must find no damage; and in the
+    end nothing half done may lie about once an unbroken build has run. A build that ended before
+    its kill does not count.
     """
     project = copy_project(root, folder / "project", (_MODEL,))
-    set_value(project, _MODEL, "epochs", 5)
-    set_value(project, _MODEL, "patience", 5)
-    set_value(project, _MODEL, "minimum_metric", "-10.0")
+    for key, value in (("epochs", 5), ("patience", 5), ("minimum_metric", "-10.0")):
+        set_value(project, _MODEL, key, value)
+    run(project, "archive")
+    set_value(project, _MODEL, "seed", 1000)
     started = time.monotonic()
     run(project, "archive")
     whole = time.monotonic() - started
     published = project / "model_store" / f"{_MODEL}.mar"
     chance = random.Random(0)
     phases: Counter[str] = Counter()
-    old_or_new: Counter[str] = Counter()
-    broken = []
-    for kill in range(1, KILLS + 1):
-        set_value(project, _MODEL, "seed", kill)
+    which: Counter[str] = Counter()
+    broken: list[str] = []
+    attempt = 0
+    while sum(phases.values()) < KILLS:
+        attempt += 1
+        set_value(project, _MODEL, "seed", attempt)
         before = sha256_file(published)
-        phase = _kill_at(project, chance.uniform(0, whole), whole_group=bool(kill % 2))
+        phase = _kill_at(project, chance.uniform(0, whole), whole_group=bool(attempt % 2))
+        if phase is None:
+            continue
         phases[phase] += 1
-        after = sha256_file(published)
-        seed = _recorded_seed(published)
-        which = "old" if after == before else "new"
-        report = verify(published)
-        if not report.proven or (which == "new" and seed != kill):
-            broken.append(f"kill {kill} in {phase}: {report.problems or f'seed {seed}'}")
-        old_or_new[which] += 1
-        print(f"  kill {kill:2} in {phase:<22} published is {which}", flush=True)
+        now = "old" if sha256_file(published) == before else "new"
+        which[now] += 1
+        broken += [f"kill in {phase}: {p}" for p in _problems(project, published, now, attempt)]
+        print(f"  kill {sum(phases.values()):2} in {phase:<22} published is {now}", flush=True)
     run(project, "archive")
     run(project, "verify")
-    rows: list[tuple[object, ...]] = [*sorted(phases.items())]
+    halves = [p for p in project.rglob(".*") if p.name.endswith((".tmp", ".out"))]
+    broken += [f"left behind: {path.relative_to(project)}" for path in halves]
+    order = ("before the first step", *(step.name for step in STEPS))
+    rows: list[tuple[object, ...]] = [(phase, phases[phase]) for phase in order if phases[phase]]
     text = (
-        f"{table(('phase that was hit', 'kills'), rows)}\n\n"
+        f"{table(('step that was hit', 'kills'), rows)}\n\n"
         f"After {KILLS} kills (every other one of the whole process group) the published archive "
-        f"was the old one {old_or_new['old']} times and the new one {old_or_new['new']} times; it "
-        f"verified {KILLS - len(broken)} times of {KILLS}. An unbroken build took {whole:.1f} s, "
-        "and one after the last kill succeeded."
+        f"was the old one {which['old']} times, the new one {which['new']} times. Problems found "
+        f"by verifying it and by re-hashing every output: {len(broken)}. An unbroken build took "
+        f"{whole:.1f} s; one after the last kill succeeded and left nothing half done behind."
     )
     return not broken, "\n".join([text, *broken])
 
 
-def _kill_at(project: Path, delay: float, *, whole_group: bool) -> str:
-    """Start a build, kill it after `delay` seconds, and return the step that was running."""
-    phase = ["before the first step"]
-    with subprocess.Popen(
-        command("archive"), cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as build:
-        assert build.stdout is not None
-        lines = build.stdout
+def _problems(project: Path, published: Path, which: str, seed: int) -> list[str]:
+    """Return what is wrong after a kill."""
+    report = verify(published)
+    problems = list(report.problems)
+    if which == "new" and _recorded_seed(published) != seed:
+        problems.append("the published archive is neither the old nor the new one")
+    return problems + damaged(_MODEL, Layout(root=project))
 
-        def follow() -> None:
-            for line in lines:
-                words = line.split()
-                if words[2:3] == ["starts"]:
-                    phase[0] = words[1]
-                elif words[2:4] and words[3:4] == ["s"]:
-                    phase[0] = f"between {words[1]} and next"
 
-        reader = threading.Thread(target=follow)
-        reader.start()
+def _kill_at(project: Path, delay: float, *, whole_group: bool) -> str | None:
+    """Start a build and kill it after `delay` seconds.
+
+    Returns the step that was running, or None when the build ended before it was killed.
+    """
+    phase = "before the first step"
+    log = project / "build.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command("archive"), cwd=project, stdout=output, start_new_session=True
+        ) as build,
+    ):
         try:
             build.wait(delay)
-            phase[0] = "after the last step"
+            return None
         except subprocess.TimeoutExpired:
             if whole_group:
                 os.killpg(build.pid, signal.SIGKILL)
             else:
                 build.kill()
-        reader.join()
-    # Killed alone, its step ends by itself; only then is the state what the next build finds.
-    lock = project / "build" / _MODEL / ".lock"
-    subprocess.run(["flock", str(lock), "true"], check=True)
-    return phase[0]
+    for line in log.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words[2:3] == ["starts"]:
+            phase = words[1]
+    # A step that was running holds the lock until it has ended too.
+    with locked(_MODEL, Layout(root=project), lambda _: None):
+        return phase
 
 
 def _recorded_seed(mar: Path) -> int | None:

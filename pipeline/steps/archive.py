@@ -13,6 +13,7 @@ STEP = Step(
     outputs=("model.mar",),
     sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
     packed=lambda recipe: (handler_file(recipe),),
+    reads_data=True,
 )  # fmt: skip
 
 
@@ -25,7 +26,7 @@ def run(job: Job) -> str:
     from archive.pack import pack_proven
     from archive.types import ParityReport
     from train.checkpoint import load_checkpoint, open_checkpoint
-    from train.data import open_dataset
+    from train.data import open_trained_dataset
 
     recipe = job.recipe
     checkpoint = open_checkpoint(job.inputs)
@@ -33,7 +34,7 @@ def run(job: Job) -> str:
     golden = golden_members(
         load_checkpoint(recipe, checkpoint),
         checkpoint.meta,
-        open_dataset(recipe),
+        open_trained_dataset(recipe, checkpoint.meta),
         recipe,
         handler_options(recipe),
     )

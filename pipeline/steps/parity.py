@@ -17,6 +17,7 @@ STEP = Step(
     inputs=("weights.safetensors", "meta.json", "model.pt", "model.onnx", "model.onnx.data"),
     outputs=("parity.json",),
     sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
+    reads_data=True,
 )  # fmt: skip
 
 
@@ -26,11 +27,11 @@ def run(job: Job) -> str:
     from archive.types import to_json
     from recipes.errors import ParityError
     from train.checkpoint import load_checkpoint, open_checkpoint
-    from train.data import inputs_of, open_dataset
+    from train.data import inputs_of, open_trained_dataset
 
     recipe = job.recipe
     checkpoint = open_checkpoint(job.inputs)
-    splits = open_dataset(recipe)
+    splits = open_trained_dataset(recipe, checkpoint.meta)
     inputs = inputs_of(splits.samples, splits.test, checkpoint.meta.spec).numpy()
     report = compare(
         load_checkpoint(recipe, checkpoint),

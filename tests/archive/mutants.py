@@ -71,6 +71,7 @@ def weight_nudged(made: Proven) -> Changes:
 
     traced = torch.jit.load(str(made.traced))
     with torch.no_grad():
+        # A bias, so that it shows in every output.
         list(traced.parameters())[-1][0] += 0.01
     changed = made.traced.with_name("nudged.pt")
     traced.save(str(changed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,12 +21,18 @@ from archive.golden import _chosen, golden_members
 from archive.manifest import handler_options
 from archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
 from recipes.errors import PackError
-from tests.archive.proven import Proven
+from tests.archive.proven import Proven, one_thread
 from tests.archive.tiny import LABELS, image_recipe
 from train.data import inputs_of
 from train.types import ImageSamples, Splits
 
 pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def index_of(made: Proven) -> GoldenIndex:
@@ -112,7 +118,7 @@ def handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         (tmp_path / "strange.py").write_text(
             "import torch\n"
             "from handlers.classify_image import ranked_labels\n"
-            "from handlers.preprocess import read_image\n"
+            "from handlers.read import read_image\n"
             "from handlers.request import BadRequest\n"
             f"from handlers.service import Service\n{code}"
         )

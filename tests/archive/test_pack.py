@@ -33,6 +33,7 @@ COMMON = {
     f"{GOLDEN}/tensors.safetensors",
     "handlers/__init__.py",
     "handlers/preprocess.py",
+    "handlers/read.py",
     "handlers/request.py",
     "handlers/service.py",
     "handlers/spec.py",

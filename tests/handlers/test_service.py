@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from handlers.preprocess import read_table
+from handlers.read import read_table
 from handlers.request import BadRequest
 from handlers.service import Loaded, Service, load
 from handlers.spec import TableSpec, spec_to_dict
@@ -254,6 +254,16 @@ def test_a_model_of_other_inputs_is_not_loaded(archive: Path, make_context: Cont
     values = spec_to_dict(SPEC) | {"columns": ["a", "b", "c"], "mean": [0] * 3, "std": [1] * 3}
     (archive / "preprocess.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(RuntimeError):
+        load(make_context(folder=archive))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
+def test_labels_that_are_not_the_outputs_are_not_loaded(
+    archive: Path, make_context: ContextMaker, labels: list[str]
+) -> None:
+    (archive / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    said = rf"^the archive is inconsistent: labels\.json has {len(labels)} labels, .* \(1, 3\)$"
+    with pytest.raises(RuntimeError, match=said):
         load(make_context(folder=archive))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +36,7 @@ def test_second_build_runs_nothing_and_imports_nothing_heavy(project: Path) -> N
         [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "up to date (verify): tiny_a, tiny_b\n"
+    assert done.stdout == "up to date (train archive): tiny_a, tiny_b\n"
 
 
 def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
@@ -173,6 +177,46 @@ def test_killed_build_leaves_complete_files_and_no_orphan(project: Path) -> None
     built(project, "verify")
 
 
+def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path) -> None:
+    # The archive step imports the handler too; only in the isolated probe shall it hang.
+    hang = "import sys\nimport time\n\ntime.sleep(60 * sys.flags.isolated)\nimport torch\n"
+    edit(project, "handlers/predict_table.py", "import torch\n", hang)
+    command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
+        assert build.stdout is not None
+        for line in build.stdout:
+            if "verify" in line and "starts" in line:
+                break
+        _wait_for(lambda: _probes(project), "the probe to start")
+        build.kill()
+    _wait_for(lambda: not _probes(project), "the probe to end with its build")
+    _wait_until_no_child_of(project)
+    # What the killed build left half done goes with the next one.
+    edit(project, "handlers/predict_table.py", "time.sleep(60", "time.sleep(0")
+    built(project, "archive", "--model", "tiny_a")
+    assert [p for p in project.rglob(".*") if p.name.endswith((".tmp", ".out"))] == []
+
+
+def _probes(project: Path) -> list[str]:
+    """Return the probes that run on archives of a project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if "probe.py" in command and str(project) in command:
+            found.append(command)
+    return found
+
+
+def _wait_for(happened: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
 def _wait_until_no_child_of(project: Path) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -245,3 +289,107 @@ def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) ->
     assert "source train/models/mlp.py: changed while it ran" in errors
     assert sha256_file(project / "build/tiny_a/weights.safetensors") == before
     assert steps_run(built(project, "train", "--model", "tiny_a")) == {"tiny_a": ["train", "trace"]}
+
+
+def test_recipe_edited_during_a_build_is_for_the_next_one(project: Path) -> None:
+    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
+        assert build.stdout is not None
+        build.stdout.readline()
+        edit(project, "recipes/tiny_a.toml", "max_batch_delay_ms = 20", "max_batch_delay_ms = 30")
+        build.communicate(timeout=120)
+    assert build.returncode == 0
+    with zipfile.ZipFile(project / "model_store/tiny_a.mar") as archive:
+        assert b"maxBatchDelay: 20" in archive.read("model-config.yaml")
+    assert steps_run(built(project, "archive")) == {"tiny_a": ["archive", "verify"]}
+
+
+def test_environment_changes_no_result(project: Path) -> None:
+    before = archives(project)
+    (project / "build/tiny_a/state/train.json").unlink()
+    kernels = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2",
+               "PYTHONWARNINGS": "error", "PYTORCH_JIT": "0"}  # fmt: skip
+    done = pipeline(project, "archive", env=kernels)
+    assert done.returncode == 0, done.stderr
+    assert steps_run(done.stdout) == {"tiny_a": ["train"]}
+    assert archives(project) == before
+
+
+DATASET = """\
+import numpy as np
+from train.types import TableSamples
+
+def load(table):
+    rows = np.loadtxt(table, delimiter=",")
+    return TableSamples(rows=rows[:, :-1], targets=rows[:, -1], columns=("a", "b"), target="c")
+"""
+
+
+def test_files_of_a_data_set_are_part_of_the_key(project: Path) -> None:
+    rows = [f"{i % 17},{i % 5},{i % 17 + 2 * (i % 5) + i / 100}" for i in range(200)]
+    (project / "rows.csv").write_text("\n".join(rows))
+    (project / "train/datasets/own.py").write_text(DATASET)
+    edit(project, "recipes/tiny_a.toml", '"diabetes"', '"own"\nfiles = ["rows.csv"]')
+    only = ("--model", "tiny_a")
+    assert steps_run(built(project, "archive", *only)) == {"tiny_a": ALL}
+    assert steps_run(built(project, "archive", *only)) == {}
+    (project / "rows.csv").write_text("\n".join([*rows, "1,2,3"]))
+    assert "data rows.csv: changed" in built(project, "explain", *only)
+    assert "train" in steps_run(built(project, "archive", *only))["tiny_a"]
+    # Data that no key knows is noticed where it would be mixed with the old.
+    edit(project, "recipes/tiny_a.toml", 'files = ["rows.csv"]', "")
+    edit(project, "train/datasets/own.py", "def load(table):", 'def load(table="rows.csv"):')
+    built(project, "archive", *only)
+    (project / "rows.csv").write_text("\n".join(rows))
+    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    done = pipeline(project, "archive", *only)
+    assert done.returncode == 5
+    assert "not the one that the weights were trained with" in done.stderr
+
+
+def test_data_set_that_fails_says_so_without_a_traceback(project: Path) -> None:
+    edit(project, "train/datasets/diabetes.py", "load_diabetes(scaled=False)", "open('no.csv')")
+    done = pipeline(project, "train", "--model", "tiny_a")
+    assert done.returncode == 5
+    assert "train/datasets/diabetes.py: load() failed: FileNotFoundError" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_where_a_folder_belongs_stops_only_its_model(project: Path) -> None:
+    shutil.rmtree(project / "build/tiny_a")
+    (project / "build/tiny_a").write_text("in the way")
+    edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    done = pipeline(project, "archive")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert steps_run(done.stdout) == {"tiny_b": ["archive", "verify"]}
+
+
+def test_verify_checks_files_and_names_what_is_wrong(project: Path, tmp_path: Path) -> None:
+    mar = tmp_path / "copy.mar"
+    shutil.copy(project / "model_store/tiny_a.mar", mar)
+    told = built(project, "verify", str(mar))
+    assert "proven" in told
+    assert "4 golden samples" in told
+    data = bytearray(mar.read_bytes())
+    data[len(data) // 2] ^= 1
+    mar.write_bytes(data)
+    done = pipeline(project, "verify", "--json", "no.mar", str(mar))
+    assert done.returncode == 4
+    reports = json.loads(done.stdout)
+    assert reports["no.mar"]["problems"] == ["no.mar: no such file"]
+    assert len(reports[str(mar)]["problems"]) >= 1
+
+
+def test_command_lines_that_mean_nothing_are_refused(built_project: Path) -> None:
+    for arguments in (("archive", "x.mar"), ("train", "--model", ","), ("train", "--jobs", "0")):
+        assert pipeline(built_project, *arguments).returncode == 2, arguments
+    assert pipeline(built_project, "train", "--model", "archive").returncode == 3
+
+
+def test_list_names_archives_that_no_recipe_declares(project: Path) -> None:
+    shutil.copy(project / "model_store/tiny_a.mar", project / "model_store/gone.mar")
+    assert "model_store/gone.mar: no recipe declares it" in built(project, "list")
+    (project / "model_store/tiny_a.mar").write_bytes(b"other")
+    assert "changed since" in built(project, "list")

@@ -31,7 +31,7 @@ def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:
 
 
 def test_changed_source_is_named(project: Path) -> None:
-    edit(project, "archive/probe.py", "1e-3 + 1e-3", "1e-3 + 2e-3")
+    edit(project, "archive/probe.py", "os.chdir(folder)", "os.chdir(str(folder))")
     told = lines(project)
     assert told[-1].split(maxsplit=2) == ["verify", "stale", "source archive/probe.py: changed"]
     assert all(" current " in line for line in told[1:-1])

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.plan import GOALS
 from recipes.errors import RecipeError
-from recipes.load import STOCK_HANDLERS, load_recipe, load_recipes, suggestion
+from recipes.load import (
+    BUILD_VERBS,
+    RESERVED_NAMES,
+    STOCK_HANDLERS,
+    load_recipe,
+    load_recipes,
+    suggestion,
+)
 from recipes.types import Recipe
 from tests.projects import ROOT
 from tests.recipes.conftest import IMAGE, TABLE, House, edited
@@ -139,6 +147,24 @@ def test_a_file_that_is_no_name_is_refused(house: House, name: str) -> None:
     assert house.refusal(IMAGE, name).startswith("a model is named by its file: small letters")
 
 
+@pytest.mark.parametrize("name", ["release", "serve"])
+def test_a_file_named_like_a_folder_of_the_pipeline_is_refused(house: House, name: str) -> None:
+    said = f"build/{name}/ is taken by the pipeline itself: rename the file"
+    assert house.refusal(IMAGE, name) == said
+
+
+@pytest.mark.parametrize("name", ["train", "onnx", "parity", "archive", "verify"])
+def test_a_file_named_like_a_verb_is_refused(house: House, name: str) -> None:
+    said = f"`{name}` is a verb on the command line, where it could not name a model: rename the fi"
+    assert house.refusal(IMAGE, name).startswith(said)
+
+
+def test_the_reserved_verbs_are_those_of_the_command_line() -> None:
+    # The same words stand in two rooms, because recipes may not import the pipeline.
+    assert set(GOALS) == BUILD_VERBS
+    assert {"release", "serve"} | BUILD_VERBS == RESERVED_NAMES
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -184,6 +210,42 @@ def test_a_factory_is_read_without_running_it(house: House, source: str, said: s
 def test_a_factory_may_take_any_parameters(house: House) -> None:
     (house.folder / "train/models/odd.py").write_text("def build(shape, outputs, **more): ...\n")
     assert house.load(edited(IMAGE, "small_cnn", "odd")).model.params["width"] == 4
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def handle(:", " is not Python: "),
+        ("", " has no `service`: add `service = Service(read=..., answer=...)`"),
+        ("def handle(data, context): ...", " has no `service`: add `service = Service("),
+        ("service = 1", " has no `handle`: add `handle = service.handle`"),
+        ("def f():\n    service = handle = 1", " has no `service`: "),
+        ("class A:\n    service = handle = 1", " has no `service`: "),
+        ("service: object\nhandle = 1", " has no `service`: "),
+        ("service.handle = handle = 1", " has no `service`: "),
+        ("service = [handle for handle in ()]", " has no `handle`: "),
+    ],
+)
+def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> None:
+    (house.folder / "handlers/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
+    refusal = house.refusal(edited(IMAGE, "classify_image", "odd"))
+    assert refusal.startswith(f"[serve] handler: handlers/odd.py{said}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "service = Service(read=None, answer=None)\nhandle = service.handle",
+        "service: Service = Service()\nhandle: object = service.handle",
+        "service = Service()\ndef handle(data, context): ...",
+        "from handlers.classify_image import handle, service",
+        "from handlers.classify_image import h as handle, s as service",
+        "try:\n    service, handle = made()\nexcept ValueError:\n    raise",
+    ],
+)
+def test_a_handler_may_define_its_names_in_any_way(house: House, source: str) -> None:
+    (house.folder / "handlers/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
+    assert house.load(edited(IMAGE, "classify_image", "odd")).serve.handler == "odd"
 
 
 def test_a_data_set_needs_a_load_function(house: House) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.preprocess import read_image, read_table
+from handlers.read import read_image, read_table
 from handlers.spec import ImageSpec, TableSpec
 from recipes.errors import DataError
 from recipes.load import load_recipe
