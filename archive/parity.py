@@ -38,8 +38,11 @@ def compare(
     """Compare TorchScript and onnxruntime with the eager model over real inputs `(N, …)`.
 
     An output agrees when `|output - reference| <= atol + rtol * |reference|`, and NaN and
-    infinity stand at the same places. Raises `ParityError` for a file that cannot be loaded.
+    infinity stand at the same places. Raises `ParityError` for a file that cannot be loaded, and
+    without inputs.
     """
+    if not len(inputs):
+        raise ParityError("there are no held-out samples to compare")
     eager = _torch_backend(model.eval())
     reference = np.concatenate([eager(part) for part in _parts(inputs, 64)])
     cases = []
@@ -51,9 +54,7 @@ def compare(
         for batch in batches:
             chosen = _chosen(len(inputs), batch)
             cases.append(
-                _case(
-                    name, run, inputs[chosen], reference[chosen], batch, atol, rtol, classification
-                )
+                _case(name, run, inputs, reference, chosen, batch, atol, rtol, classification)
             )
     return ParityReport(
         atol=atol,
@@ -71,7 +72,7 @@ def _chosen(samples: int, batch: int) -> NDArray[np.int64]:
     with the first samples.
     """
     calls = min(-(-samples // batch), _MOST_CALLS)
-    return np.arange(calls * batch, dtype=np.int64) % max(samples, 1)
+    return np.arange(calls * batch, dtype=np.int64) % samples
 
 
 def _case(
@@ -79,19 +80,20 @@ def _case(
     run: Backend,
     inputs: Array,
     reference: Array,
+    chosen: NDArray[np.int64],
     batch: int,
     atol: float,
     rtol: float,
     classification: bool,
 ) -> ParityCase:
+    inputs, reference = inputs[chosen], reference[chosen]
+
     def failed(problem: str, worst: int = 0) -> ParityCase:
         return ParityCase(
             backend=backend, batch=batch, samples=len(inputs), max_abs=-1.0, max_rel=-1.0,
             flips=0, worst_sample=worst, ok=False, problem=problem,
         )  # fmt: skip
 
-    if not len(inputs):
-        return failed(f"fewer held-out samples than one batch of {batch}")
     try:
         outputs = np.concatenate([run(part) for part in _parts(inputs, batch)])
     # ValueError: outputs that have no batch axis cannot be put together.
@@ -103,7 +105,7 @@ def _case(
     same = (outputs == reference) | (np.isnan(outputs) & np.isnan(reference))
     strange = (~finite & ~same).reshape(len(inputs), -1).any(axis=1)
     if strange.any():
-        where = int(strange.argmax())
+        where = int(chosen[strange.argmax()])
         return failed("NaN or infinity at other places than the checkpoint's", worst=where)
     # In float64: the difference of two float32 can be infinite there, and infinity is not JSON.
     expected = np.where(finite, reference, 0.0).astype(np.float64)
@@ -121,7 +123,7 @@ def _case(
         max_abs=float(difference.max()),
         max_rel=float(relative.max()),
         flips=flips,
-        worst_sample=int(excess.argmax()),
+        worst_sample=int(chosen[excess.argmax()]),
         ok=bool(excess.max() <= 0),
         problem="" if excess.max() <= 0 else "differs by more than the tolerance",
     )

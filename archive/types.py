@@ -30,7 +30,7 @@ class Artifact:
 
 
 class ParityCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One backend at one batch size against the eager checkpoint, over `samples` samples.
+    """One backend at one batch size against the eager checkpoint, over `samples` rows.
 
     Differences are of raw outputs; `worst_sample` is an index into the compared samples;
     `flips` counts samples whose largest output is another one (classification).

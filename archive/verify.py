@@ -36,9 +36,11 @@ def verify(mar: Path, scratch: Path | None = None) -> VerifyReport:
     contents = read_contents(mar)
     problems, golden = contents.problems, 0
     if not problems:
-        with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as folder:
-            unpack(mar, Path(folder))
-            result = _probe(Path(folder))
+        with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as name:
+            # Absolute, because the probe runs in it.
+            folder = Path(name).resolve()
+            unpack(mar, folder)
+            result = _probe(folder)
         problems = [*problems, *result["problems"]]
         golden = result["golden_samples"]
     if contents.proof is not None and not problems and not golden:

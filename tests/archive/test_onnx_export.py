@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from archive import onnx_export
-from archive.onnx_export import ONNX, export_onnx
+from archive.onnx_export import ONNX, copy_with_side_file, export_onnx
 from recipes.errors import ExportError
 from train.models import mlp, small_cnn
 
@@ -141,6 +142,18 @@ def test_weights_beyond_the_limit_go_to_one_side_file(tmp_path: Path) -> None:
     for name in (ONNX, f"{ONNX}.data"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
         assert str(tmp_path).encode() not in (one / name).read_bytes()
+
+
+def test_copy_under_another_name_names_its_own_side_file(tmp_path: Path) -> None:
+    model = seeded(mlp.build, (64,), 3, hidden=64)
+    (tmp_path / "build").mkdir()
+    source = export_onnx(model, (64,), OPSET, tmp_path / "build", inline_limit=1000)
+    target = tmp_path / "dist" / "tiny-1.0.onnx"
+    target.parent.mkdir()
+    copy_with_side_file(source, target)
+    shutil.rmtree(tmp_path / "build")
+    assert sorted(p.name for p in target.parent.iterdir()) == [target.name, f"{target.name}.data"]
+    assert_follows(target, model, (64,))
 
 
 def test_weights_at_the_limit_stay_inside(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_healthy_classifier_passes(proven_image: Proven, exported: Path, inputs:
         assert 0 <= case.max_abs < 1e-4
         assert case.flips == 0
         # Whole batches only, or the case would measure another size as well.
-        assert case.samples == len(inputs) // case.batch * case.batch
+        assert case.samples == -(-len(inputs) // case.batch) * case.batch
 
 
 def test_healthy_regression_passes(proven_table: Proven, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_output_of_another_shape_is_caught_with_both_shapes(
 ) -> None:
     path = changed(exported, tmp_path / "fault.onnx", missing_output)
     report = gate(proven_image.model, proven_image.traced, path, inputs, batches=(2,))
-    count = len(inputs) // 2 * 2
+    count = -(-len(inputs) // 2) * 2
     assert_only(report, "onnxruntime", f"gives shape ({count}, 2), not ({count}, 3)")
 
 
@@ -221,8 +221,8 @@ def test_swapped_outputs_are_counted_as_flips(
     classified = gate(proven_image.model, proven_image.traced, path, inputs, batches=(1,))
     with torch.inference_mode():
         answers = proven_image.model(torch.from_numpy(inputs)).numpy().argmax(axis=1)
-    count = cases_of(classified, "onnxruntime")[0].samples
-    assert classified.worst().flips == int((answers[:count] != 2).sum()) > 0
+    assert cases_of(classified, "onnxruntime")[0].samples == len(inputs)
+    assert classified.worst().flips == int((answers != 2).sum()) > 0
     regression = gate(
         proven_image.model, proven_image.traced, path, inputs, batches=(1,), classification=False
     )
@@ -380,8 +380,8 @@ def test_worst_sample_counts_over_all_batches(
         tensor = torch.from_numpy(inputs)
         difference = (other(tensor) - proven_image.model(tensor)).abs().amax(dim=1)
     case = report.worst()
-    assert case.worst_sample == int(difference[: case.samples].argmax())
-    assert case.max_abs == pytest.approx(float(difference[: case.samples].max()), rel=1e-4)
+    assert case.worst_sample == int(difference.argmax())
+    assert case.max_abs == pytest.approx(float(difference.max()), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -439,18 +439,39 @@ def test_differences_of_any_size_can_be_written_as_json(identity: Path, tmp_path
     assert msgspec.json.decode(msgspec.json.encode(case), type=ParityCase) == case
 
 
-def test_fewer_samples_than_a_batch_is_a_failure_that_says_so(
-    identity: Path, tmp_path: Path
+class WrongAtTheEnd(nn.Module):
+    """Only the last row of each batch is wrong: by one, or NaN."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.off = off
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([inputs[:-1], inputs[-1:] + self.off])
+
+
+@pytest.mark.parametrize("off", [1.0, float("nan")])
+def test_batch_is_filled_up_and_the_worst_sample_is_still_one_of_them(
+    identity: Path, tmp_path: Path, off: float
 ) -> None:
-    case = case_of(identity, tmp_path, Shifted(), ROWS[:5], batches=(7,))
+    """Five samples at batch seven: 0, 1, 2, 3, 4, 0, 1."""
+    case = case_of(identity, tmp_path, WrongAtTheEnd(off), ROWS[:5], batches=(7,))
     assert not case.ok
-    assert case.problem == "fewer held-out samples than one batch of 7"
+    assert (case.samples, case.worst_sample) == (7, 1)
+    assert case_of(identity, tmp_path, Shifted(), ROWS[:5], batches=(7,)).ok
 
 
 def test_many_samples_are_cut_to_so_many_calls(identity: Path, tmp_path: Path) -> None:
     rows = np.zeros((300, 2), dtype=np.float32)
     assert case_of(identity, tmp_path, Shifted(), rows, batches=(1,)).samples == 64
-    assert case_of(identity, tmp_path, Shifted(), rows, batches=(7,)).samples == 294
+    assert case_of(identity, tmp_path, Shifted(), rows, batches=(7,)).samples == 301
+
+
+def test_gate_without_samples_passes_nothing(
+    proven_image: Proven, exported: Path, inputs: Array
+) -> None:
+    with pytest.raises(ParityError, match="no held-out samples"):
+        gate(proven_image.model, proven_image.traced, exported, inputs[:0])
 
 
 def test_gate_without_batches_passes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def test_answers_that_are_the_same(answer: Any, expected: Any) -> None:
 )
 def test_answers_that_differ(answer: Any, expected: Any) -> None:
     assert not probe.same(answer, expected, 1e-3)
+
+
+def test_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "MAR-INF").mkdir()
+    # It would wait for someone to write the manifest, for ever.
+    os.mkfifo(tmp_path / "MAR-INF" / "MANIFEST.json")
+    command = [sys.executable, "-I", probe.__file__, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 1
 
 
 # One process loads torch and TorchServe, and a fork of it takes each archive.

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from archive.types import GoldenIndex, GoldenSample, ParityReport, Proof, VerifyReport, to_json
+from archive.types import (
+    GoldenIndex,
+    GoldenSample,
+    ParityReport,
+    Proof,
+    VerifyReport,
+    read_json,
+    to_json,
+)
 from tests.archive.tiny import ROOT, parity_case, parity_report
 
 FAILED = parity_case(backend="torchscript", ok=False, max_abs=0.5, problem="differs")
@@ -78,6 +87,19 @@ def test_json_is_the_same_for_the_same_value() -> None:
     assert one == two
     assert one.startswith(b'{\n  "a": ')
     assert one.endswith(b"}\n")
+
+
+def test_json_file_that_is_missing_damaged_or_of_another_type_counts_as_none(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "parity.json"
+    assert read_json(file, ParityReport) is None
+    assert read_json(file / "below", ParityReport) is None
+    for content in (b"", b"{", b"null", b"\xff\xfe", b'{"ok": true}', to_json({"more": 1})):
+        file.write_bytes(content)
+        assert read_json(file, ParityReport) is None
+    file.write_bytes(to_json(parity_report()))
+    assert read_json(file, ParityReport) == parity_report()
 
 
 def test_the_packing_and_reading_half_of_the_room_imports_neither_torch_nor_onnx() -> None:

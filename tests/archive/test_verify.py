@@ -64,6 +64,21 @@ def test_report_tells_which_bytes_it_speaks_of(packed: Path, probe: Callable[[st
     )
 
 
+def test_archive_is_unpacked_where_it_is_said_and_removed(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = Path("scratch")
+    monkeypatch.chdir(tmp_path)
+    scratch.mkdir()
+    probe(
+        "import json, os, sys\nos.chdir(sys.argv[1])\n"
+        "print(json.dumps({'problems': [os.getcwd()], 'golden_samples': 0}))\n"
+    )
+    (where,) = verify(packed, scratch).problems
+    assert Path(where).parent == scratch.resolve()
+    assert list(scratch.iterdir()) == []
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(VerifyError, match=r"gone\.mar: no such file"):
         verify(tmp_path / "gone.mar")
