@@ -128,11 +128,11 @@ def _run(args: argparse.Namespace, layout: Layout) -> int:
 
         return _for_all(list_models, args.model, layout)
     if args.verb == "serve":
-        from pipeline.server import serve
+        from pipeline.serve import serve
 
         return serve(root=layout.root, port=args.port, models=_names(args.model))
     if args.verb == "stop":
-        from pipeline.server import stop
+        from pipeline.serve import stop
 
         return stop(layout.root)
     if args.verb == "predict":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.server import HOME
+from pipeline.serve import HOME
 from pipeline.serving.folders import Home
 from pipeline.serving.ports import LOOPBACK, Ports
 from pipeline.serving.process import read_record

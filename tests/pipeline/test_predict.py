@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.predict import find_running, predict, read_body
-from pipeline.server import HOME, Server
+from pipeline.serve import HOME
 from pipeline.serving.folders import Home
 from pipeline.serving.ports import Ports, free_ports
 from pipeline.serving.process import Birth, Record
+from pipeline.serving.server import Server
 from recipes.errors import ServeError
 from tests.servers import CANNOT_LOAD, write_mar, write_root
 

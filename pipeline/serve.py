@@ -21,8 +21,6 @@ from pipeline.serving.screen import say, waiting
 from pipeline.serving.server import Server, clear, wait_unlocked
 from recipes.errors import ServeError
 
-__all__ = ["HOME", "Server", "serve", "stop"]
-
 # Where `make serve` keeps its server, below the repository's root.
 HOME = Path("build", "serve")
 

@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from pipeline import server as front
-from pipeline.server import HOME, Server
+from pipeline import serve as front
+from pipeline.serve import HOME
 from pipeline.serving.examples import curl_line
 from pipeline.serving.folders import Home
 from pipeline.serving.ports import free_ports
 from pipeline.serving.process import read_record
+from pipeline.serving.server import Server
 from pipeline.serving.tokens import read_tokens
 from recipes.errors import ServeError
 from tests.servers import CANNOT_LOAD, DIES, ROOT, write_mar, write_root
@@ -44,7 +45,7 @@ GOLDEN = {
 RUN = """
 import sys
 from pathlib import Path
-from pipeline.server import serve, stop
+from pipeline.serve import serve, stop
 from recipes.errors import ServeError
 root = Path(sys.argv[2])
 try:
