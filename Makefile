@@ -32,8 +32,8 @@ $(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON,$(if $(value $v),
   $(eval override $v := $$(value $v))$(eval export $v)))
 
 ## Models (all of them, or MODEL=a,b; JOBS=n builds n at once)
-##   make train      train what is stale
-##   make onnx       ... trace it and export it to ONNX
+##   make train      train and trace what is stale
+##   make onnx       ... and export it to ONNX
 ##   make parity     ... prove that the traced module and the ONNX file answer as the checkpoint does
 ##   make archive    ... pack, verify and publish the archives to model_store/
 ##   make verify     check every output against its recorded hash; MODEL may name a file.mar too
@@ -92,7 +92,7 @@ publish:
 ##   make test       all that must hold at each change, a real server included
 ##   make prove      the long proofs: kills, seeds, figures
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
-##   make schema     rewrite recipes/schema.json
+##   make schema     rewrite recipes/schema.json and docs/reference/recipes.md
 ##   make clean      remove build/, model_store/ and dist/
 .PHONY: help setup doctor lint check test prove lock schema clean
 help:
