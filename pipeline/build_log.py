@@ -22,6 +22,7 @@ def note_step(layout: Layout, model: str, run: StepRun) -> None:
     log.setdefault("steps", {})[run.record.step] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(run.seconds, 2),
+        "cpu_seconds": round(run.cpu_seconds, 2),
         "peak_mib": run.peak_kib // 1024,
     }
     write_bytes(path, to_json(log))

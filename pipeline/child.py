@@ -41,8 +41,9 @@ def main(descriptor: int) -> int:
             traceback.print_exc()
             send(error=str(error), exit_code=error.exit_code)
             return error.exit_code
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        send(result=note, peak_kib=peak if sys.platform == "linux" else peak // 1024)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        peak = used.ru_maxrss if sys.platform == "linux" else used.ru_maxrss // 1024
+        send(result=note, peak_kib=peak, cpu_seconds=used.ru_utime + used.ru_stime)
     return 0
 
 

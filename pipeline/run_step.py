@@ -48,10 +48,11 @@ class StepError(MarwrightError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRun:
-    """A step that was run: its record, seconds of wall time and the peak of its memory."""
+    """A step that was run: its record, seconds of wall and CPU time, the peak of its memory."""
 
     record: Record
     seconds: float
+    cpu_seconds: float
     peak_kib: int
 
 
@@ -89,7 +90,12 @@ def run_step(
         raise _step_error(event, log)
     _require_unchanged(status, recipe, inputs, layout, log)
     record = _take_over(status, recipe, out, layout, event["result"])
-    return StepRun(record=record, seconds=time.monotonic() - started, peak_kib=event["peak_kib"])
+    return StepRun(
+        record=record,
+        seconds=time.monotonic() - started,
+        cpu_seconds=event["cpu_seconds"],
+        peak_kib=event["peak_kib"],
+    )
 
 
 def _require_unchanged(

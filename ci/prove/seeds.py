@@ -28,7 +28,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
             meta = json.loads((project / "build" / model / "meta.json").read_bytes())
             log = json.loads((project / "build" / model / "build.json").read_bytes())
             metrics.append(meta["metrics"][metric])
-            seconds.append(log["steps"]["train"]["seconds"])
+            seconds.append(log["steps"]["train"]["cpu_seconds"])
             digests.add(meta["splits"]["test"])
         ok = ok and metrics[0] >= promised and median(metrics) >= promised and len(digests) == 1
         rows.append(
@@ -36,7 +36,9 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
              f"{median(seconds):.1f} s", meta["split_sizes"]["test"])
         )  # fmt: skip
     seeds = tuple(f"seed {seed}" for seed in _SEEDS)
-    header = ("model", "metric", "promised", *seeds, "train step, median", "test samples")
-    return ok, table(
-        header, rows
-    ) + "\n\nThe shipped seed is 0; the test split is the same in all runs."
+    header = ("model", "metric", "promised", *seeds, "CPU time, median", "test samples")
+    note = (
+        "The shipped seed is 0; the test split is the same in all runs. The CPU time is that of the "
+        "whole train step, importing torch included."
+    )
+    return ok, f"{table(header, rows)}\n\n{note}"
