@@ -38,7 +38,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     seeds = tuple(f"seed {seed}" for seed in _SEEDS)
     header = ("model", "metric", "promised", *seeds, "CPU time, median", "test samples")
     note = (
-        "The shipped seed is 0; the test split is the same in all runs. The CPU time is that of the "
+        "The shipped seed is 0; the test split is the same in all runs. CPU time is that of the "
         "whole train step, importing torch included."
     )
     return ok, f"{table(header, rows)}\n\n{note}"
