@@ -139,8 +139,6 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(server: Server) ->
     answer = ask_image(server, bomb.getvalue())
     assert answer.status_code == 413
     assert "13300×13300 pixels" in answer.json()["error"]
-    # Decoding it takes 177 MB and seconds; being refused takes neither.
-    assert answer.elapsed.total_seconds() < 2
 
 
 @pytest.mark.parametrize(
