@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.display import Display
 
 
+_NOTICE_SIGNALS_S = 0.2
+
+
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What became of a model: the steps that ran, with their seconds, or the error."""
@@ -46,15 +49,19 @@ def build(
                 stale.append(recipe)
     keys.save_cache()
     if stale:
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import ThreadPoolExecutor, wait
 
         from pipeline.display import Display
 
         # Not as a context: an interrupted build must not wait for the steps that run.
         pool = ThreadPoolExecutor(max_workers=jobs)
         with Display() as display:
-            for outcome in pool.map(lambda r: build_model(r, steps, layout, display), stale):
-                outcomes[outcome.model] = outcome
+            running = [pool.submit(build_model, r, steps, layout, display) for r in stale]
+            # Waking up now and then, because a signal that comes just before a thread begins to
+            # wait for a lock is only seen when that wait ends.
+            while wait(running, timeout=_NOTICE_SIGNALS_S).not_done:
+                pass
+            outcomes |= {(outcome := future.result()).model: outcome for future in running}
         pool.shutdown()
     return list(outcomes.values())
 
