@@ -52,10 +52,11 @@ def build(
         from concurrent.futures import ThreadPoolExecutor, wait
 
         from pipeline.display import Display
+        from pipeline.interrupt import ending_at_once
 
         # Not as a context: an interrupted build must not wait for the steps that run.
         pool = ThreadPoolExecutor(max_workers=jobs)
-        with Display() as display:
+        with Display() as display, ending_at_once(display.close):
             running = [pool.submit(build_model, r, steps, layout, display) for r in stale]
             # Waking up now and then, because a signal that comes just before a thread begins to
             # wait for a lock is only seen when that wait ends.

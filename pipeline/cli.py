@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.interrupt import end_at_once
 from pipeline.layout import Layout
 from pipeline.plan import GOALS, furthest, steps_up_to
 from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
@@ -110,10 +111,7 @@ def main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nmarwright: interrupted; what was complete stays", file=sys.stderr)
-        sys.stderr.flush()
-        # At once: running steps end as soon as our end of their standard input is gone.
-        os._exit(130)
+        end_at_once()
 
 
 def _run(args: argparse.Namespace, layout: Layout) -> int:

@@ -50,6 +50,10 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bars, and give the terminal its cursor back."""
         if self.bars:
             self.bars.stop()
 
