@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from archive.files import sha256_file, sync_folder
+from archive.files import sha256_file, sync
 from archive.types import to_json
 from pipeline.build import build, damaged
 from pipeline.layout import Layout
@@ -53,7 +53,7 @@ def release(version: str, layout: Layout, *, jobs: int) -> int:
         if dist.exists():
             dist.rename(place / "old")
         (place / "dist").rename(dist)
-        sync_folder(layout.root)
+        sync(layout.root)
     print(f"\ndist/ holds release {version}:")
     print((dist / "SHA256SUMS").read_text(encoding="utf-8"), end="")
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from archive.files import sync_file, sync_folder
+from archive.files import sync
 from archive.types import VerifyReport
 from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
@@ -177,12 +177,12 @@ def _take_over(status: Status, recipe: Recipe, out: Path, layout: Layout, note: 
     made = [n for n in (*step.outputs, *step.optional_outputs) if (out / n).exists()]
     assert set(step.outputs) <= set(made), f"{step.name} made {made}"
     for name in made:
-        sync_file(out / name)
+        sync(out / name)
     for name in made:
         (out / name).replace(layout.root / layout.output(model, name))
     for name in set(step.optional_outputs) - set(made):
         (layout.root / layout.output(model, name)).unlink(missing_ok=True)
-    sync_folder(layout.folder(model))
+    sync(layout.folder(model))
     if step.publishes:
         _publish(recipe, layout)
     record = Record(

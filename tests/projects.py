@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("recipes", "handlers", "train", "archive", "pipeline")
+from ci.prove.project import command, copy_project
 
-# The real data and the whole pipeline; only the training is short and promises nothing.
-TINY = """\
+ROOT = Path(__file__).resolve().parent.parent
+# A recipe of the regression kind with nothing in it but what must be.
+TABLE = """\
 version = "1.0"
 task = "regression"
 
@@ -24,25 +22,22 @@ kind = "table"
 
 [model]
 factory = "mlp"
-params = {{ hidden = 4 }}
-
-[fit]
-seed = {seed}
-epochs = 2
 
 [serve]
 handler = "predict_table"
 """
 
 
+def tiny(seed: int) -> str:
+    """Return a recipe for the real data and the whole pipeline; only its training is short."""
+    return f"{TABLE}\n[fit]\nseed = {seed}\nepochs = 2\n"
+
+
 def make_project(folder: Path, *, models: tuple[str, ...] = ("tiny_a", "tiny_b")) -> Path:
     """Copy the rooms into a folder and give it tiny recipes in place of the shipped ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for room in ROOMS:
-        ignored = shutil.ignore_patterns("__pycache__", "*.toml")
-        shutil.copytree(ROOT / room, folder / room, ignore=ignored)
+    copy_project(ROOT, folder, models=())
     for seed, model in enumerate(models):
-        (folder / "recipes" / f"{model}.toml").write_text(TINY.format(seed=seed), encoding="utf-8")
+        (folder / "recipes" / f"{model}.toml").write_text(tiny(seed), encoding="utf-8")
     return folder
 
 
@@ -51,7 +46,7 @@ def pipeline(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline …` in a project, as its own process."""
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
+        command(*arguments),
         cwd=project,
         env={**os.environ, **(env or {})},
         capture_output=True,

@@ -43,7 +43,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     for model, grid in GRIDS.items():
         path = root / "recipes" / f"{model}.toml"
         candidates = candidates_of(grid)
-        losses = _validation_losses(path, candidates)
+        losses = validation_losses(path, candidates)
         best = candidates[best_of(losses)]
         shipped = settings_of(load_recipe(path), grid)
         ok = ok and shipped == best
@@ -98,7 +98,7 @@ def validation_loss(path: Path, settings: Settings, seed: int) -> float:
     return fit(model, training, validation, recipe, lambda *_: None).validation_loss
 
 
-def _validation_losses(path: Path, candidates: Sequence[Settings]) -> list[list[float]]:
+def validation_losses(path: Path, candidates: Sequence[Settings]) -> list[list[float]]:
     """Train on all cores; returns a row of losses a candidate, one a seed."""
     # A forked torch may hang: its threads do not come along.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:

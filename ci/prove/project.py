@@ -6,18 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOMS = ("recipes", "handlers", "train", "archive", "pipeline")
 
 
-def copy_project(root: Path, folder: Path, models: tuple[str, ...] = ()) -> Path:
-    """Copy the rooms; with `models`, only those recipes."""
+def copy_project(root: Path, folder: Path, models: Collection[str] | None = None) -> Path:
+    """Copy the rooms to a new folder; with `models`, only those recipes."""
     for room in ROOMS:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / room, folder / room, ignore=ignored)
     for recipe in (folder / "recipes").glob("*.toml"):
-        if models and recipe.stem not in models:
+        if models is not None and recipe.stem not in models:
             recipe.unlink()
     return folder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import replacing, sha256_file, sync_file, write_bytes
+from archive.files import replacing, sha256_file, sync, write_bytes
 from tests.archive.tiny import ROOT
 
 OLD = b"the old file, which someone still needs"
@@ -95,9 +95,9 @@ def test_bytes_are_durable_before_the_name_and_then_the_folder(
     assert done == ["3 bytes", "rename", "folder"]
 
 
-def test_sync_file_reports_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_sync_reports_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        sync_file(tmp_path / "nothing")
+        sync(tmp_path / "nothing")
 
 
 # Around the size of the pieces that it is read in.

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.prove.project import ROOMS
 from handlers.spec import (
     ImageSpec,
     PreprocessSpec,
@@ -21,7 +22,7 @@ from handlers.spec import (
     spec_from_dict,
     spec_to_dict,
 )
-from tests.projects import ROOMS, ROOT
+from tests.projects import ROOT
 
 IMAGE = ImageSpec(
     channels=3,

@@ -49,23 +49,6 @@ top_k = 3
 handler = "classify_image"
 """
 
-TABLE = """\
-version = "1.0"
-task = "regression"
-
-[data]
-dataset = "diabetes"
-
-[preprocess]
-kind = "table"
-
-[model]
-factory = "mlp"
-
-[serve]
-handler = "predict_table"
-"""
-
 
 class House:
     """A project folder of which only what recipes name is there."""

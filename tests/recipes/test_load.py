@@ -21,8 +21,8 @@ from recipes.load import (
     suggestion,
 )
 from recipes.types import Recipe
-from tests.projects import ROOT
-from tests.recipes.conftest import IMAGE, TABLE, House, edited
+from tests.projects import ROOT, TABLE
+from tests.recipes.conftest import IMAGE, House, edited
 
 # The same examples on every machine: what fails here fails everywhere.
 STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=100)

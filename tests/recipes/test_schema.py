@@ -14,8 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from recipes.schema import SCHEMA_FILE, recipe_schema
-from tests.projects import ROOT, edit
-from tests.recipes.conftest import IMAGE, TABLE, House, edited
+from tests.projects import ROOT, TABLE, edit
+from tests.recipes.conftest import IMAGE, House, edited
 
 
 @pytest.fixture(scope="module")

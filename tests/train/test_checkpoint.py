@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ci.prove.project import ROOMS
 from recipes.errors import TrainError
 from recipes.types import Recipe
-from tests.projects import ROOMS, ROOT
+from tests.projects import ROOT
 from tests.train.conftest import (
     ModuleMaker,
     image_recipe,
