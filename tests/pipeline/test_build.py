@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,7 +119,8 @@ def test_parity_failure_stops_the_build_and_keeps_the_worst_input(project: Path)
     edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
     assert done.returncode == 8
-    assert "tiny_a parity: onnxruntime at batch" in done.stderr
+    # Which of the two backends is the worst one is the machine's to say.
+    assert re.search("tiny_a parity: (onnxruntime|torchscript) at batch", done.stderr)
     assert "build/tiny_a/failed/parity/worst_input.json" in done.stderr
     assert (project / "build/tiny_a/failed/parity/worst_input.json").read_text().startswith("{")
     assert (project / "build/tiny_a/failed/parity/parity.json").is_file()
