@@ -12,6 +12,7 @@ from pipeline.serving.ports import Ports, free_ports
 from recipes.errors import ServeError
 from tests.servers import ROOT, write_mar, write_root
 
+# env.sh is sourced by a person's own shell; not every machine has both.
 SHELLS = [
     pytest.param(
         shell,
