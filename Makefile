@@ -91,10 +91,11 @@ publish:
 ##   make check      lint, types and the tests that need no torch: under a minute
 ##   make test       all that must hold at each change, a real server included
 ##   make prove      the long proofs: kills, seeds, figures
+##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite recipes/schema.json and docs/reference/recipes.md
 ##   make clean      remove build/, model_store/ and dist/
-.PHONY: help setup doctor lint check test prove lock schema clean
+.PHONY: help setup doctor lint check test prove bench-archive lock schema clean
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -135,6 +136,9 @@ test: lint
 
 prove: setup
 	@$(PY) -m ci.prove
+
+bench-archive: setup
+	@$(PY) -m ci.prove archive_speed verify_speed
 
 lock:
 	@sh ci/setup.sh lock

@@ -1,61 +1,83 @@
-"""The two files of an archive that TorchServe itself reads: manifest and model-config.yaml."""
+"""`MAR-INF/MANIFEST.json`: what TorchServe itself reads of an archive, written and read here."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Literal
 
-import yaml
+from msgspec import Struct
 
-from archive.types import MODEL_CONFIG, to_json
-
-if TYPE_CHECKING:
-    from recipes.types import Recipe
+from archive.types import from_json, to_json
 
 ARCHIVER = "marwright-0.1"
+Runtime = Literal["python", "python3", "LSP"]
+# Names and versions become part of URLs, log lines and file names; the name's rule is
+# torch-model-archiver's own.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# What others may have written: all of ASCII that a URL can carry as it is.
+_IN_URL = re.compile(r'[!"$&-.0->@-~]+')
 
 
-def manifest(recipe: Recipe, serialized_file: str) -> bytes:
-    """Return `MAR-INF/MANIFEST.json`.
+class ManifestModel(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`model` in the manifest; files are named as the archive's members are."""
 
-    No `createdOn`: TorchServe does not need it, and the same inputs shall give the same archive.
-    """
+    model_name: str
+    model_version: str
+    handler: str
+    serialized_file: str | None = None
+    model_file: str | None = None
+    requirements_file: str | None = None
+    config_file: str | None = None
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the name of each file that must be in the archive."""
+        for key, name in (
+            ("serializedFile", self.serialized_file),
+            ("modelFile", self.model_file),
+            ("requirementsFile", self.requirements_file),
+            ("configFile", self.config_file),
+        ):
+            if name is not None:
+                yield key, name
+
+
+class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The keys of torch-model-archiver 0.12; TorchServe ignores others."""
+
+    model: ManifestModel
+    runtime: Runtime
+    created_on: str = ""
+    archiver_version: str = ""
+
+
+def write_manifest(model: ManifestModel, date: datetime, runtime: Runtime = "python") -> bytes:
+    """Return the manifest's bytes."""
+    created = created_on(date)
     return to_json(
-        {
-            "runtime": "python",
-            "archiverVersion": ARCHIVER,
-            "model": {
-                "modelName": recipe.name,
-                "modelVersion": recipe.version,
-                "handler": f"handlers.{recipe.serve.handler}:handle",
-                "serializedFile": serialized_file,
-                "configFile": MODEL_CONFIG,
-            },
-        }
+        Manifest(model=model, runtime=runtime, created_on=created, archiver_version=ARCHIVER)
     )
 
 
-def model_config(recipe: Recipe) -> bytes:
-    """Return `model-config.yaml` from `[serve]` and `[postprocess]`.
-
-    Every timeout is written: the mere presence of the file resets those that it leaves out to
-    120 s. `handler` is what our handlers read; TorchServe ignores it.
-    """
-    serve = recipe.serve
-    values = {
-        "minWorkers": serve.min_workers,
-        "maxWorkers": serve.max_workers,
-        "batchSize": serve.batch_size,
-        "maxBatchDelay": serve.max_batch_delay_ms,
-        "responseTimeout": serve.response_timeout_s,
-        "startupTimeout": serve.startup_timeout_s,
-        "maxRetryTimeoutInSec": serve.max_retry_timeout_s,
-        "handler": handler_options(recipe),
-    }
-    return yaml.safe_dump(values, sort_keys=False).encode()
+def created_on(date: datetime) -> str:
+    """Return `createdOn` of a manifest for the date of all members, never the clock's."""
+    return date.strftime("%d/%m/%Y %H:%M:%S")
 
 
-def handler_options(recipe: Recipe) -> dict[str, int]:
-    """Return what the recipe's handler reads from `model-config.yaml` under `handler`."""
-    if recipe.task == "classification":
-        return {"threads": recipe.serve.threads, "top_k": recipe.postprocess.top_k}
-    return {"threads": recipe.serve.threads, "decimals": recipe.postprocess.decimals}
+def read_manifest(data: bytes, members: Collection[str]) -> tuple[Manifest | None, list[str]]:
+    """Read a manifest strictly; returns it, if it is one at all, and what is wrong with it."""
+    try:
+        manifest = from_json(data, Manifest)
+    except ValueError as error:
+        return None, [str(error)]
+    model, problems = manifest.model, []
+    for key, value in (("modelName", model.model_name), ("modelVersion", model.model_version)):
+        if not _IN_URL.fullmatch(value):
+            problems.append(f"{key} is {value!r}, which no URL can carry")
+    if not model.handler:
+        problems.append("handler is empty")
+    for key, name in model.files():
+        if name not in members:
+            problems.append(f"{key} is {name!r}, which is not in the archive")
+    return manifest, problems

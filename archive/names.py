@@ -1,22 +1,32 @@
-"""Which names a member may have: those that unpack to the same file, and only there, anywhere."""
+"""Which names members may have: those that unpack to one file, and only there, on any POSIX."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
+
+# Of a part, on every common file system; of a whole name, so that a folder's fits before it.
+_MAX_PART, _MAX_NAME = 255, 1024
 
 
 def is_plain(name: str) -> bool:
     """Whether a name is relative, printable ASCII, and stays in the folder it is unpacked to."""
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if len(name) > _MAX_NAME or not (name.isascii() and name.isprintable()):
         return False
-    return name.isascii() and name.isprintable() and "\\" not in name
+    # Windows takes the first two for a folder and a drive, and drops dots and spaces at the end.
+    return not any(char in name for char in "\\:") and all(
+        part and len(part) <= _MAX_PART and part[-1] not in ". " for part in name.split("/")
+    )
 
 
 def collisions(names: Iterable[str]) -> Iterator[str]:
     """Say which names would take each other's place when unpacked; folders end in `/`."""
     files: dict[str, str] = {}
     names = sorted(names)
+    for before, name in itertools.pairwise(names):
+        if before == name:
+            yield f"{name}: stands in the archive twice"
+    names = list(dict.fromkeys(names))
     for name in names:
         if name.endswith("/"):
             continue
@@ -29,3 +39,16 @@ def collisions(names: Iterable[str]) -> Iterator[str]:
         while folder := folder.rpartition("/")[0]:
             if other := files.get(folder):
                 yield f"{other} is a file, and the folder of {name}"
+
+
+def printable(text: str, most: int = 255) -> str:
+    """Return what can stand in a line: names and keys come from whoever wrote the archive."""
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def one_line(text: str) -> str:
+    """Return a text as a line in which a terminal finds nothing to obey."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

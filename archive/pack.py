@@ -1,72 +1,172 @@
-"""Pack a proven model: payload, handler as a tree, configuration, and the proof."""
+"""Pack any model, with torch-model-archiver's options: checked first, written once, unproven.
+
+from archive.pack import pack
+
+packed = pack(
+    model_name="digits", version="1.0", serialized_file="model.pt", handler="handler.py",
+    extra_files=["labels.json"], export_path="model_store",
+)
+print(packed.path, packed.left_out)
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
-from archive.files import sha256_file
-from archive.manifest import manifest, model_config
-from archive.mar import Content, write_mar
-from archive.sources import SourceReader
-from archive.types import (
-    FORMAT,
-    MANIFEST,
-    MODEL_CONFIG,
-    PROOF,
-    Artifact,
-    ParityReport,
-    Proof,
-    to_json,
-)
-from handlers.spec import spec_to_dict
+from archive.container.writer import Content
+from archive.gather import File, Members, split_commas
+from archive.imports import follow
+from archive.manifest import NAME, ManifestModel, Runtime, write_manifest
+from archive.refusals import check_target, failures_told, raise_for
+from archive.requirements import check_imports
+from archive.rules.handler import STOCK, handler_problems
+from archive.rules.pickles import pickle_problems
+from archive.rules.stock import stock_problems
+from archive.types import INVENTORY, MANIFEST, Packed
+from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
 from recipes.errors import PackError
-from recipes.types import canonical
 
-if TYPE_CHECKING:
-    from recipes.types import Recipe
-    from train.types import Meta
+# What TorchServe's C++ backend brings itself.
+_STOCK_LSP = frozenset({"BaseHandler", "TorchScriptHandler"})
 
 
-def pack_proven(
-    recipe: Recipe,
-    traced: Path,
-    report: ParityReport,
-    meta: Meta,
-    golden: Mapping[str, bytes],
+def pack(
     *,
-    root: Path,
-    target: Path,
-) -> Artifact:
-    """Write the archive of a recipe's model. Raises `PackError` unless `report.ok`."""
-    if not report.ok:
-        raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
-    members: dict[str, Content] = {
-        MANIFEST: manifest(recipe, traced.name),
-        MODEL_CONFIG: model_config(recipe),
-        traced.name: traced,
-        "preprocess.json": to_json(spec_to_dict(meta.spec)),
-        **golden,
-    }
-    if meta.labels:
-        members["labels.json"] = to_json(meta.labels)
-    for path in SourceReader(root).closure([f"handlers/{recipe.serve.handler}.py"]).files:
-        members[path] = (root / path).read_bytes()
-    proof = Proof(
-        format=FORMAT,
-        members={name: _sha256(content) for name, content in sorted(members.items())},
-        recipe=canonical(recipe),
-        metrics=meta.metrics,
-        splits=meta.splits,
-        parity=report.summary(),
-        versions=meta.versions,
+    model_name: str,
+    version: str,
+    handler: str,
+    serialized_file: File | None = None,
+    model_file: File | None = None,
+    extra_files: File | Iterable[File] = (),
+    extra_trees: File | Iterable[File] = (),
+    runtime: Runtime = "python",
+    export_path: File = ".",
+    archive_format: ArchiveFormat = "default",
+    force: bool = False,
+    requirements_file: File | None = None,
+    config_file: File | None = None,
+    source_root: File | None = None,
+    provided: str | Iterable[str] = (),
+) -> Packed:
+    """Write a model archive; the options are those of torch-model-archiver 0.12.
+
+    `extra_trees` are folders that keep their own name; imports are followed from `source_root`
+    (the handler's folder without it); `provided` names modules that the server has and this
+    environment has not. Lists may be comma-separated text. Everything is checked before anything
+    is written: raises `PackError` for whatever would fail, be lost or be misread later, and then
+    leaves an archive that is there already as it is. The archive carries no proof.
+    """
+    for option, value in (("--model-name", model_name), ("--version", version)):
+        if not NAME.fullmatch(value):
+            raise PackError(
+                f"{option} {value!r}: letters, digits, '.', '_' and '-' only, as in 1.0"
+            )
+    for option, value, known in (
+        ("--runtime", runtime, get_args(Runtime)),
+        ("--archive-format", archive_format, FORMATS),
+    ):
+        if value not in known:
+            raise PackError(f"{option} {value!r}: one of {', '.join(known)}")
+    target = Path(export_path) / f"{model_name}{SUFFIXES[archive_format]}"
+    with failures_told(target):
+        check_target(target, archive_format, force)
+        members, notes = Members(target), list[str]()
+        files = {
+            "serialized_file": _add(members, serialized_file, "--serialized-file"),
+            "model_file": _add(members, model_file, "--model-file"),
+            "requirements_file": _add(members, requirements_file, "--requirements-file"),
+            "config_file": _add(members, config_file, "--config-file"),
+        }
+        for text in split_commas(extra_files):
+            members.add_extra(text)
+        for text in split_commas(extra_trees):
+            members.add_named_tree(text)
+        entry = _add_handler(members, handler, runtime, source_root)
+        named = set(members.files)
+        # What was named comes first, as it will at the server.
+        followed = [] if entry is None else [follow(members, entry, source_root)]
+        if model_file is not None and runtime != "LSP":
+            followed.append(follow(members, Path(model_file), source_root))
+        check_imports(followed, members.files, _path(requirements_file), split_commas(provided))
+        raise_for(stock_problems(handler, _path(model_file), _path(serialized_file)))
+        contents: dict[str, Content] = dict(members.files)
+        if config_file is not None:
+            contents[Path(config_file).name] = _config(Path(config_file), notes)
+        model = ManifestModel(
+            model_name=model_name,
+            model_version=version,
+            handler=_manifest_handler(handler),
+            **files,
+        )
+        contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
+        # The rules that `verify` will hold it against.
+        check_names([*contents, INVENTORY])
+        if runtime != "LSP":
+            raise_for(handler_problems(model.handler, members.read))
+        if serialized_file is not None:
+            problems = pickle_problems(Path(serialized_file))
+            raise_for(f"--serialized-file {serialized_file}: {problem}" for problem in problems)
+        artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
+    return Packed(
+        path=target,
+        size=artifact.size,
+        members=tuple(artifact.members),
+        imported=tuple(sorted(members.files.keys() - named)),
+        left_out=tuple(members.left_out),
+        notes=tuple(notes),
     )
-    return write_mar(target, {**members, PROOF: to_json(proof)})
 
 
-def _sha256(content: Content) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    return sha256_file(content)
+def _path(file: File | None) -> Path | None:
+    return None if file is None else Path(file)
+
+
+def _add(members: Members, file: File | None, option: str) -> str | None:
+    return None if file is None else members.add_file(Path(file), option)
+
+
+def _add_handler(
+    members: Members, handler: str, runtime: Runtime, source_root: File | None
+) -> Path | str | None:
+    """Take the handler; returns what to follow: its file, or its path below the source root."""
+    path, _, _ = handler.partition(":")
+    if runtime == "LSP":
+        if handler not in _STOCK_LSP:
+            suffix = ".dylib" if sys.platform == "darwin" else ".so"
+            members.add_file(Path(path if path.endswith(suffix) else path + suffix), "--handler")
+        return None
+    if handler in STOCK:
+        return None
+    file = Path(path if path.endswith(".py") else f"{path}.py")
+    if file.exists():
+        members.add_file(file, "--handler")
+        return file
+    root = Path(source_root or ".")
+    dotted = f"{path.replace('.', '/')}.py"
+    if path.endswith(".py") or "/" in path or not (root / dotted).is_file():
+        raise PackError(
+            f"--handler {handler}: there is no file {file} and no module {root / dotted}; "
+            f"TorchServe's own are {', '.join(sorted(STOCK))}"
+        )
+    members.add(dotted, root / dotted)
+    return dotted
+
+
+def _manifest_handler(handler: str) -> str:
+    """Return what torch-model-archiver writes: the last part of the path."""
+    return handler.rpartition("/")[2]
+
+
+def _config(file: Path, notes: list[str]) -> bytes:
+    data = file.read_bytes()
+    # YAML takes longer to import than many an archive to write.
+    from archive.rules.config import completed, read_config
+
+    config, problems = read_config(data)
+    raise_for(f"--config-file {file}: {problem}" for problem in problems)
+    if config.handler_keys:
+        notes.append(f"{file.name}: read by the handler only: {', '.join(config.handler_keys)}")
+    return completed(data)

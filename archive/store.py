@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from archive.container.open import open_archive
+from archive.container.stream import fan_out
+from archive.contents import Contents, read_contents
 from archive.files import replacing
+from archive.manifest import ManifestModel
 from archive.types import VerifyReport
-from recipes.errors import StoreError
+from recipes.errors import StoreError, VerifyError
 
 
 def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
@@ -21,11 +25,53 @@ def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
     if not verified.proven:
         raise StoreError(f"{mar.name}: not published: it carries no proof; build it from a recipe")
     digest = hashlib.sha256()
-    with mar.open("rb") as source, replacing(target) as copy:
-        while chunk := source.read(1 << 20):
-            digest.update(chunk)
-            copy.write(chunk)
+    with mar.open("rb", buffering=0) as source, replacing(target) as copy:
+        fan_out(source, digest.update, here=copy.write)
         # Inside the block: an error here leaves the store's old archive in its place.
         if digest.hexdigest() != verified.sha256:
             raise StoreError(f"{mar.name}: not published: it changed since it was verified")
     return target
+
+
+def check_store(store: Path) -> tuple[list[Path], list[str]]:
+    """Look through a store; returns the archives in it, and what should not be there.
+
+    Names and versions must be unique: two archives of one would stop the server at its start.
+    """
+    archives, problems = [], []
+    taken: dict[tuple[str, str], Path] = {}
+    for path in sorted(store.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            problems.append(f"{path}: a store holds files only: remove it")
+        elif path.suffix != ".mar" or path.name.startswith("."):
+            half = path.name.endswith(".tmp")
+            what = "what a killed writer left" if half else "is no archive"
+            problems.append(f"{path}: {what}: remove it")
+        else:
+            archives.append(path)
+    for path in archives:
+        try:
+            model = read_model(path)
+        except VerifyError:
+            # `verify` says more of what is wrong with it.
+            continue
+        first = taken.setdefault((model.model_name, model.model_version), path)
+        if first != path:
+            problems.append(
+                f"{path}: {model.model_name} {model.model_version} is {first.name} already: two "
+                "of one name and version stop the whole server"
+            )
+    return archives, problems
+
+
+def read_model(mar: Path) -> ManifestModel:
+    """Return what an archive's manifest says of its model; neither digests nor code are looked at.
+
+    Raises `VerifyError` for what `verify` would find without them, one line a problem.
+    """
+    with open_archive(mar) as archive:
+        contents = Contents() if archive.problems else read_contents(archive, None)
+        problems = archive.problems or contents.problems
+    if problems or contents.manifest is None:
+        raise VerifyError("\n".join(problems) or "a workflow, and no model archive")
+    return contents.manifest.model

@@ -9,24 +9,45 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-FORMAT = 1
+# Of the inventory; written down in docs/reference/archive-format.md.
+FORMAT = 2
 
 MANIFEST = "MAR-INF/MANIFEST.json"
+INVENTORY = "MAR-INF/inventory.json"
 PROOF = "MAR-INF/proof.json"
 GOLDEN = "MAR-INF/golden"
 GOLDEN_INDEX = f"{GOLDEN}/index.json"
 GOLDEN_TENSORS = f"{GOLDEN}/tensors.safetensors"
 MODEL_CONFIG = "model-config.yaml"
 
+# The same of a workflow.
+WORKFLOW_MANIFEST = "WAR-INF/MANIFEST.json"
+WORKFLOW_INVENTORY = "WAR-INF/inventory.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A finished file: its kind, where it is, its SHA-256 and its size in bytes."""
+    """A finished archive: where it is, its size in bytes, and its members' SHA-256."""
 
-    kind: Literal["mar"]
     path: Path
-    sha256: str
     size: int
+    members: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """An archive of files that were named: its place, size in bytes and members.
+
+    `imported` are the members that nobody named: they were found by following imports.
+    `left_out` names what was found in folders and is not packed; `notes` what is worth knowing.
+    """
+
+    path: Path
+    size: int
+    members: tuple[str, ...]
+    imported: tuple[str, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class ParityCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +68,18 @@ class ParityCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem: str = ""
 
 
+class ParitySummary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A report without its cases: their batch sizes, and the worst that was measured."""
+
+    ok: bool
+    atol: float
+    rtol: float
+    samples: int
+    batches: list[int]
+    max_abs: float
+    flips: int
+
+
 class ParityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the gate measured; `ok` only if every case is, and there are some."""
 
@@ -64,17 +97,17 @@ class ParityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Return the case with the largest difference, of those that fail if any does."""
         return min(self.cases, key=lambda case: (case.ok, -case.max_abs))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> ParitySummary:
         """Return what an archive carries of the report."""
-        return {
-            "ok": self.ok,
-            "atol": self.atol,
-            "rtol": self.rtol,
-            "samples": self.samples,
-            "batches": sorted({case.batch for case in self.cases}),
-            "max_abs": max(case.max_abs for case in self.cases),
-            "flips": sum(case.flips for case in self.cases),
-        }
+        return ParitySummary(
+            ok=self.ok,
+            atol=self.atol,
+            rtol=self.rtol,
+            samples=self.samples,
+            batches=sorted({case.batch for case in self.cases}),
+            max_abs=max(case.max_abs for case in self.cases),
+            flips=sum(case.flips for case in self.cases),
+        )
 
 
 class GoldenSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,20 +129,32 @@ class GoldenIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     samples: list[GoldenSample]
 
 
-class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`MAR-INF/proof.json`: every other member's SHA-256, and where the archive comes from."""
+class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`MAR-INF/inventory.json`, the last member: every other member's SHA-256.
+
+    `proven` says that the archive claims to be built from a recipe and carries its proof.
+    """
 
     format: int
+    proven: bool
     members: dict[str, str]
+
+
+class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`MAR-INF/proof.json`: where the archive comes from, and what was measured on the way."""
+
     recipe: dict[str, Any]
     metrics: dict[str, float]
     splits: dict[str, str]
-    parity: dict[str, Any]
+    parity: ParitySummary
     versions: dict[str, str]
 
 
 class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `verify` found. `proven`: it carries a proof, and all of it held."""
+    """What `verify` found. `proven`: it carries a proof, and all of it held.
+
+    `unchecked` says what could not be looked at, `notes` what is worth knowing and not wrong.
+    """
 
     sha256: str
     size: int
@@ -117,6 +162,8 @@ class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     golden_samples: int
     proven: bool
     problems: list[str]
+    unchecked: list[str] = []
+    notes: list[str] = []
 
     @property
     def ok(self) -> bool:
@@ -136,6 +183,16 @@ def read_json(path: Path, type: type[Read]) -> Read | None:
         return msgspec.json.decode(path.read_bytes(), type=type)
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, msgspec.MsgspecError):
         return None
+
+
+def from_json(data: bytes, type: type[Read]) -> Read:
+    """Return a JSON member's value. Raises `ValueError`, saying what is wrong with it."""
+    try:
+        return msgspec.json.decode(data, type=type)
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def to_json(value: Any) -> bytes:

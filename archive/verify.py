@@ -2,65 +2,173 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from archive.files import sha256_file
-from archive.reader import read_contents, unpack
-from archive.types import GOLDEN_INDEX, VerifyReport
-from recipes.errors import VerifyError
+from msgspec import Struct
+
+from archive.container.open import open_archive
+from archive.container.types import Container
+from archive.contents import Contents, Workflow, read_contents
+from archive.manifest import Manifest
+from archive.names import one_line
+from archive.rules.pickle_walk import Budget
+from archive.rules.pickles import pickle_problems
+from archive.types import GOLDEN_INDEX, VerifyReport, from_json
 
 PROBE = Path(__file__).with_name("probe.py")
 # Importing torch on a busy machine takes most of it.
 _TIMEOUT_S = 600
+# In bytes, of what the probe and the handler in it print.
+_TAIL = 1 << 20
+
+# A stage's name ("read", "unpack", "scan", "open", "load", "golden") and how many seconds it took.
+Timed = Callable[[str, float], None]
 
 
-def verify(mar: Path, scratch: Path | None = None) -> VerifyReport:
+class _Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the probe prints: the fields of its `Result`."""
+
+    problems: list[str]
+    unchecked: list[str]
+    golden_samples: int
+    seconds: dict[str, float]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the stages found so far."""
+
+    problems: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    golden: int = 0
+
+
+def verify(mar: Path, scratch: Path | None = None, timed: Timed | None = None) -> VerifyReport:
     """Check an archive and return what is wrong with it, member by member.
 
-    Names, checksums, recorded digests and the manifest come first; only if all of them hold is
-    the archive unpacked, loaded by TorchServe's model loader in a process that cannot import the
-    project, and sent its golden samples. It is unpacked below `scratch`, else where temporary
-    files go. Raises `VerifyError` when there is no such file.
+    The structure comes first, then every byte's checksum and digest, then what the archive says
+    of itself; only if all of that holds is it unpacked, its payload opened, its handler loaded by
+    TorchServe's model loader in a process that cannot import the project, and sent its golden
+    samples. Of a workflow, the functions of its handler are loaded so; its models are elsewhere.
+    It is unpacked below `scratch`, else where temporary files go. Raises `VerifyError` when there
+    is no such file.
     """
-    if not mar.is_file():
-        raise VerifyError(f"{mar}: no such file")
-    # First, so that a file which changes from here on has another digest than the report, and
-    # is not published.
-    sha256, size = sha256_file(mar), mar.stat().st_size
-    contents = read_contents(mar)
-    problems, golden = contents.problems, 0
-    if not problems:
-        with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as name:
+    timed = timed or (lambda name, seconds: None)
+    with open_archive(mar) as archive:
+        with _timing(timed, "read"):
+            found, contents, sha256 = _read(archive)
+        found.problems += _misnamed(mar, contents)
+        if not found.problems:
             # Absolute, because the probe runs in it.
-            folder = Path(name).resolve()
-            unpack(mar, folder)
-            result = _probe(folder)
-        problems = [*problems, *result["problems"]]
-        golden = result["golden_samples"]
-    if contents.proof is not None and not problems and not golden:
-        problems = [f"{GOLDEN_INDEX}: a proven archive has golden samples"]
+            with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as name:
+                folder = Path(name).resolve()
+                with _timing(timed, "unpack"):
+                    archive.unpack(folder)
+                with _timing(timed, "scan"):
+                    _scan(folder, archive.members, contents.manifest, found)
+                if not found.problems:
+                    _run(folder, contents.workflow, found, timed)
+    claims = contents.inventory is not None and contents.inventory.proven
+    if claims and not found.problems and not found.golden:
+        found.problems.append(f"{GOLDEN_INDEX}: a proven archive has golden samples")
+    if contents.workflow is not None:
+        found.unchecked += _elsewhere(contents.workflow)
+    elif not claims and not found.golden:
+        found.unchecked.append("golden samples: it carries none")
     return VerifyReport(
         sha256=sha256,
-        size=size,
-        members=len(contents.digests),
-        golden_samples=golden,
-        proven=contents.proof is not None and not problems,
-        problems=problems,
+        size=archive.size,
+        members=len(archive.members),
+        golden_samples=found.golden,
+        proven=claims and not found.problems,
+        problems=[one_line(problem) for problem in found.problems],
+        unchecked=[one_line(line) for line in found.unchecked],
+        notes=[one_line(note) for note in found.notes],
     )
 
 
-def _probe(folder: Path) -> dict[str, Any]:
+@contextmanager
+def _timing(timed: Timed, name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    timed(name, time.monotonic() - started)
+
+
+def _read(archive: Container) -> tuple[_Found, Contents, str]:
+    found = _Found(problems=archive.problems)
+    if found.problems:
+        # What the bytes are is then anybody's guess.
+        return found, Contents(), ""
+    digests = archive.digests()
+    found.problems = digests.problems
+    if found.problems:
+        return found, Contents(), digests.sha256
+    contents = read_contents(archive, digests)
+    found.problems, found.notes = contents.problems, contents.notes
+    if contents.inventory is None:
+        found.unchecked.append("digests: it carries no record of them")
+    return found, contents, digests.sha256
+
+
+def _misnamed(path: Path, contents: Contents) -> Iterator[str]:
+    """Say when TorchServe would not look for what this is in a file of this name."""
+    if contents.workflow is not None and path.is_dir():
+        yield "a workflow in a folder, which TorchServe does not take: pack it"
+    elif contents.workflow is not None and path.suffix == ".mar":
+        yield "a workflow, which TorchServe unzips from .war files only: call it .war"
+    elif contents.manifest is not None and path.suffix == ".war":
+        yield "a model archive, which TorchServe unzips from .mar files only: call it .mar"
+
+
+def _elsewhere(workflow: Workflow) -> Iterator[str]:
+    for name, model in workflow.spec.models.items():
+        yield f"model {name}: {model.url} is not in here, and was not looked for"
+
+
+def _scan(folder: Path, members: Iterable[str], manifest: Manifest | None, found: _Found) -> None:
+    """Look for pickles that run code: in the payload, and in what the handler may load besides."""
+    payload = None if manifest is None else manifest.model.serialized_file
+    budget = Budget()
+    for name in sorted(members):
+        lines = [f"{name}: {line}" for line in pickle_problems(folder / name, budget)]
+        if name == payload:
+            found.problems += lines
+        else:
+            found.notes += [f"{line} (if the handler loads it so)" for line in lines]
+
+
+def _run(folder: Path, workflow: Workflow | None, found: _Found, timed: Timed) -> None:
+    """Open the payload, then load and ask the handler; load the functions of a workflow."""
+    functions = []
+    if workflow is not None:
+        handler = workflow.manifest.workflow.handler
+        functions = [f"{handler}:{name}" for name in workflow.spec.functions]
+        if not functions:
+            return
+    result = _probe(folder, *functions)
+    found.problems += result.problems
+    found.unchecked += result.unchecked
+    found.golden = result.golden_samples
+    for name, seconds in result.seconds.items():
+        timed(name, seconds)
+
+
+def _probe(folder: Path, *functions: str) -> _Result:
     # Nothing of our environment that could change what is imported or how many threads run.
     kept = ("PATH", "HOME", "TMPDIR", "TEMP", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     # Isolated mode: neither the working folder nor PYTHONPATH is on the path.
-    command = [sys.executable, "-I", str(PROBE), str(folder)]
+    command = [sys.executable, "-I", str(PROBE), str(folder), *functions]
     # Files rather than pipes for what it says, so that nobody has to read while it runs. Its
     # stdin is a pipe: that it stays open tells the probe that we live.
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
@@ -75,18 +183,21 @@ def _probe(folder: Path) -> dict[str, Any]:
             except BaseException:
                 process.kill()
                 raise
-        output, errors = _text(said), _text(wrong)
-    if process.returncode != 0 or not output:
-        tail = (errors.strip().splitlines() or ["no output"])[-1]
-        return _failed(f"the process that loads it ended with {process.returncode}: {tail}")
-    result: dict[str, Any] = json.loads(output)
-    return result
+        output, errors = _tail(said), _tail(wrong)
+    if process.returncode == 0:
+        with suppress(ValueError):
+            return from_json(output, _Result)
+    # Whatever the handler printed last, if it was not an exception that ended it.
+    tail = (errors.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
+    return _failed(f"the process that loads it ended with {process.returncode}: {tail}")
 
 
-def _failed(problem: str) -> dict[str, Any]:
-    return {"problems": [problem], "golden_samples": 0}
+def _failed(problem: str) -> _Result:
+    return _Result(problems=[problem], unchecked=[], golden_samples=0, seconds={})
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", errors="replace")
+def _tail(file: IO[bytes]) -> bytes:
+    """Return the end of what was written, which may be without end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    return file.read()

@@ -14,10 +14,14 @@ from pathlib import Path
 
 from pipeline.interrupt import end_at_once
 from pipeline.layout import Layout
+from pipeline.pack import add_options as add_pack_options
+from pipeline.pack_workflow import add_options as add_workflow_options
 from pipeline.plan import GOALS, furthest, steps_up_to
 from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
 from recipes.load import load_recipes
 from recipes.types import Recipe
+
+Run = Callable[[argparse.Namespace, Layout], int]
 
 # One line each, in the order of `--help`.
 _BUILD_HELP = {
@@ -27,6 +31,7 @@ _BUILD_HELP = {
     "archive": "... and pack, verify and publish: model_store/<model>.mar",
     "verify": "the same, after re-hashing every output; or check any .mar files given",
 }
+_INPUT_HELP = "a file, - for standard input, or JSON text"
 _EPILOG = "Several build verbs may follow each other: one run builds up to the furthest."
 
 
@@ -41,35 +46,51 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def add(verb: str, about: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(verb, help=about, description=about, parents=[common])
+    def add(verb: str, about: str, run: Run) -> argparse.ArgumentParser:
+        added = verbs.add_parser(verb, help=about, description=about, parents=[common])
+        added.set_defaults(run=run)
+        return added
 
     for verb, about in _BUILD_HELP.items():
-        build = add(verb, about)
+        build = add(verb, about, _build)
         build.add_argument(
             "targets", nargs="*", metavar="TARGET",
-            help="further build verbs; for verify: models, or .mar files",
+            help="further build verbs; for verify: models, or archives",
         )  # fmt: skip
         _add_models(build)
         _add_jobs(build)
         if verb == "verify":
             build.add_argument("--json", action="store_true", help="reports of files as JSON")
-    _add_models(add("explain", "for every step: is it current, and if not, which input changed"))
-    _add_models(add("list", "a table of models, versions, metrics, parity and state"))
-    serve = add("serve", "run TorchServe on the model store until Ctrl-C")
+            build.add_argument(
+                "--store", metavar="DIR", help="check a model store and every archive in it"
+            )
+    explained = add("explain", "for every step: is it current, and if not, what changed", _explain)
+    _add_models(explained)
+    _add_models(add("list", "a table of models, versions, metrics, parity and state", _list))
+    serve = add("serve", "run TorchServe on the model store until Ctrl-C", _serve)
     _add_models(serve)
     _add_port(serve)
-    add("stop", "stop the server that `serve` started")
-    predict = add("predict", "send an input to the running server and print its answer")
+    add("stop", "stop the server that `serve` started", _stop)
+    predict = add("predict", "send an input to the running server and print its answer", _predict)
     predict.add_argument("--model", required=True, metavar="NAME", help="as in `list`")
-    predict.add_argument(
-        "--input", required=True, metavar="INPUT", help="a file, - for standard input, or JSON text"
-    )
+    predict.add_argument("--input", required=True, metavar="INPUT", help=_INPUT_HELP)
     _add_port(predict)
-    release = add("release", "build everything from clean, run every gate, fill dist/")
+    add_pack_options(add("pack", "pack any model, with torch-model-archiver's options", _pack))
+    workflow = add("pack-workflow", "pack a workflow, with torch-workflow-archiver's options",
+                   _pack_workflow)  # fmt: skip
+    add_workflow_options(workflow)
+    inspected = add("inspect", "an archive's card: manifest, members, metrics, parity", _inspect)
+    inspected.add_argument("file", metavar="FILE")
+    inspected.add_argument("--json", action="store_true")
+    compared = add("diff", "what differs between two archives; exits with 1 if anything", _diff)
+    compared.add_argument("files", nargs=2, metavar="FILE")
+    ran = add("run", "send inputs to an archive's handler, in this process, without Java", _run)
+    ran.add_argument("file", metavar="FILE", help="an archive")
+    ran.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT_HELP)
+    release = add("release", "build everything from clean, run every gate, fill dist/", _release)
     release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
     _add_jobs(release)
-    add("doctor", "versions of everything that matters, and what is wrong with them")
+    add("doctor", "versions of everything that matters, and what is wrong with them", _doctor)
     return top
 
 
@@ -99,8 +120,9 @@ def _positive(text: str) -> int:
 def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
     args = parser().parse_args(arguments)
+    run: Run = args.run
     try:
-        return _run(args, Layout(root=Path(__file__).resolve().parent.parent))
+        return run(args, Layout(root=Path(__file__).resolve().parent.parent))
     except MarwrightError as error:
         if args.debug:
             raise
@@ -114,36 +136,76 @@ def main(arguments: list[str]) -> int:
         end_at_once()
 
 
+def _explain(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.explain import explain
+
+    return _for_all(explain, args.model, layout)
+
+
+def _list(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.listing import list_models
+
+    return _for_all(list_models, args.model, layout)
+
+
+def _serve(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.serve import serve
+
+    return serve(root=layout.root, port=args.port, models=_names(args.model))
+
+
+def _stop(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.serve import stop
+
+    return stop(layout.root)
+
+
+def _predict(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.predict import predict
+
+    return predict(root=layout.root, model=args.model, input=args.input, port=args.port)
+
+
+def _pack(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.pack import main
+
+    return main(args)
+
+
+def _pack_workflow(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.pack_workflow import main
+
+    return main(args)
+
+
+def _inspect(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.inspect import inspect
+
+    return inspect(Path(args.file), layout, as_json=args.json)
+
+
+def _diff(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.inspect import diff
+
+    return diff(*map(Path, args.files))
+
+
 def _run(args: argparse.Namespace, layout: Layout) -> int:
-    if args.verb in GOALS:
-        return _build(args, layout)
-    if args.verb == "explain":
-        from pipeline.explain import explain
+    from pipeline.run_file import run_file
 
-        return _for_all(explain, args.model, layout)
-    if args.verb == "list":
-        from pipeline.listing import list_models
+    return run_file(Path(args.file), args.inputs)
 
-        return _for_all(list_models, args.model, layout)
-    if args.verb == "serve":
-        from pipeline.serve import serve
 
-        return serve(root=layout.root, port=args.port, models=_names(args.model))
-    if args.verb == "stop":
-        from pipeline.serve import stop
+def _release(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.release import release
 
-        return stop(layout.root)
-    if args.verb == "predict":
-        from pipeline.predict import predict
+    return release(args.version, layout, jobs=args.jobs)
 
-        return predict(root=layout.root, model=args.model, input=args.input, port=args.port)
-    if args.verb == "release":
-        from pipeline.release import release
 
-        return release(args.version, layout, jobs=args.jobs)
-    from pipeline.doctor import main as doctor
+def _doctor(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.doctor import main
 
-    return doctor()
+    return main()
 
 
 def _build(args: argparse.Namespace, layout: Layout) -> int:
@@ -151,16 +213,20 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
 
     verbs = [args.verb, *(target for target in args.targets if target in GOALS)]
     targets = [*(target for target in args.targets if target not in GOALS), *_names(args.model)]
-    files = [Path(target) for target in targets if target.endswith(".mar")]
-    names = [target for target in targets if not target.endswith(".mar")]
+    files = [target for target in targets if is_archive(target)]
+    names = [target for target in targets if not is_archive(target)]
     if files and "verify" not in verbs:
-        raise UsageError(f"{files[0]}: only `verify` takes .mar files")
+        raise UsageError(f"{files[0]}: only `verify` takes archives")
     code = 0
-    if files:
+    store: str | None = getattr(args, "store", None)
+    if store == "":
+        raise UsageError("--store names no folder")
+    if files or store:
         from pipeline.verify_files import verify_files
 
-        code = verify_files(files, as_json=getattr(args, "json", False))
-        if not names:
+        folder = None if store is None else Path(store)
+        code = verify_files([*map(Path, files)], folder, as_json=getattr(args, "json", False))
+        if not names and set(verbs) == {"verify"}:
             return code
     recipes, unreadable = _load(names, layout)
     outcomes = {n: Outcome(model=n, error=unreadable.get(n)) for n in (*recipes, *unreadable)}
@@ -175,6 +241,11 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
     from pipeline.summary import summarise
 
     return summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
+
+
+def is_archive(target: str) -> bool:
+    """Whether a word on the command line means an archive, and not a model or a verb."""
+    return target.endswith((".mar", ".war", ".tar.gz", ".tgz")) or "/" in target
 
 
 def _for_all(show: Callable[[dict[str, Recipe], Layout], int], models: str, layout: Layout) -> int:

@@ -38,7 +38,7 @@ def facts_of(model: str, layout: Layout) -> Facts:
     value = meta.get("metrics", {}).get(metric)
     return Facts(
         metric=_NONE if value is None else f"{metric} {value:.4f}",
-        parity=_NONE if report is None else f"≤ {report.summary()['max_abs']:.1e}",
+        parity=_NONE if report is None else f"≤ {report.summary().max_abs:.1e}",
         published=_published(model, layout),
     )
 
@@ -85,9 +85,9 @@ def print_table(table: Table) -> None:
     """Print a table; where there is no terminal, as wide as it is, so that nothing is cut."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Console(highlight=False, markup=False, width=200)
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.body import read_body
 from pipeline.serve import HOME
 from pipeline.serving.folders import Home
 from pipeline.serving.ports import LOOPBACK, Ports
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 
 # Seconds. What an archive may take (`responseTimeout`, 120 unless it says otherwise), and a little.
 PATIENCE = 130.0
-TYPES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".json": "application/json",
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Body:
-    """What is sent, and its media type."""
-
-    content: bytes
-    content_type: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,25 +62,6 @@ def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
     sys.stdout.buffer.write(answer.content.rstrip(b"\n") + b"\n")
     sys.stdout.buffer.flush()
     return 0
-
-
-def read_body(input: str) -> Body:
-    """Read what is to be sent. Raises `ServeError` when there is no such file."""
-    if input.lstrip()[:1] in ("[", "{"):
-        return Body(content=input.encode(), content_type="application/json")
-    if input == "-":
-        content = sys.stdin.buffer.read()
-        return Body(content=content, content_type=_sniffed(content))
-    path = Path(input)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ServeError(
-            f"{path}: no such file; INPUT is a file, - for standard input, or JSON itself"
-        ) from None
-    except OSError as error:
-        raise ServeError(f"{path}: cannot be read: {error.strerror}") from None
-    return Body(content=content, content_type=TYPES.get(path.suffix.lower()) or _sniffed(content))
 
 
 def find_running(root: Path, port: int | None) -> Running:
@@ -172,14 +140,3 @@ def _message(answer: httpx.Response) -> str:
     if isinstance(told, dict):
         return str(told.get("message") or told.get("error") or answer.text.strip())
     return answer.text.strip()
-
-
-def _sniffed(content: bytes) -> str:
-    """The media type of a body whose name does not say it."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if content.lstrip()[:1] in (b"[", b"{"):
-        return "application/json"
-    return "application/octet-stream"

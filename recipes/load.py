@@ -282,13 +282,13 @@ _HANDLER_LINES = {
 def _check_handler(path: Path, module: Path) -> None:
     key = "[serve] handler"
     tree, shown = _parsed(path, key, module)
-    defined = _defined(tree)
+    defined = defined_names(tree)
     for name, line in _HANDLER_LINES.items():
         if name not in defined:
             raise RecipeError(f"{_shown(path)}: {key}: {shown} has no `{name}`: add `{line}`")
 
 
-def _defined(tree: ast.Module) -> set[str]:
+def defined_names(tree: ast.Module) -> set[str]:
     """Return the names that a module defines when it is run, under `if` and `try` as well."""
     names = set()
     waiting: list[ast.AST] = [*tree.body]

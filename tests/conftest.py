@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+
+# Whoever builds packages may have set it; it dates archives, and tests compare their bytes.
+os.environ.pop("SOURCE_DATE_EPOCH", None)
 
 _NEEDS_TORCH = re.compile(r"^pytestmark = \[?pytest\.mark\.torch\b", re.MULTILINE)
 

@@ -31,8 +31,9 @@ def handle(data, context):
         answers.append(json.dumps(told).encode())
     return answers
 """
-CANNOT_LOAD = "def check():\n    import not_there_at_all\ncheck()\n"
-DIES = "import os\nos.kill(os.getpid(), 9)\n"
+# Handlers by the look of them: only who runs them learns better.
+CANNOT_LOAD = "def handle(data, context):\n    import not_there_at_all\nhandle(None, None)\n"
+DIES = "import os\nos.kill(os.getpid(), 9)\ndef handle(data, context): ...\n"
 
 
 def write_mar(

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from archive.container.open import open_archive
+from archive.contents import read_contents
 from archive.files import sha256_file
-from archive.reader import read_contents
 from archive.verify import verify
 from ci.prove.project import command, copy_project, run, set_value, table
 from pipeline.build import damaged, locked
@@ -115,5 +116,6 @@ def _kill_at(project: Path, delay: float, *, whole_group: bool) -> str | None:
 
 
 def _recorded_seed(mar: Path) -> int | None:
-    proof = read_contents(mar).proof
+    with open_archive(mar) as archive:
+        proof = read_contents(archive, archive.digests()).proof
     return msgspec.to_builtins(proof.recipe)["fit"]["seed"] if proof else None

@@ -22,8 +22,8 @@ def run(job: Job) -> str:
     import msgspec
 
     from archive.golden import golden_members
-    from archive.manifest import handler_options
-    from archive.pack import pack_proven
+    from archive.model_config import handler_options
+    from archive.proven import pack_proven
     from archive.types import ParityReport
     from train.checkpoint import load_checkpoint, open_checkpoint
     from train.data import open_trained_dataset
@@ -47,4 +47,4 @@ def run(job: Job) -> str:
         root=job.root,
         target=job.out / "model.mar",
     )
-    return f"{artifact.size / 1024:.0f} KiB, sha256 {artifact.sha256[:12]}…"
+    return f"{len(artifact.members)} members, {artifact.size / 1024:.0f} KiB"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.archive.tiny import image_recipe, payload, table_recipe
+from tests.archive.unproven import HANDLE, make
 
 if TYPE_CHECKING:
     from tests.archive.proven import Proven
@@ -34,3 +35,13 @@ def proven_table(tmp_path_factory: pytest.TempPathFactory) -> Proven:
     from tests.archive.proven import prove, table_samples
 
     return prove(table_recipe(), table_samples(), tmp_path_factory.mktemp("proven_table"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a handler and a payload, which is not a model."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    make({"handler.py": HANDLE, "model.pt": "not a model"})
+    return folder

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from archive.golden import golden_members
-from archive.manifest import handler_options
-from archive.pack import pack_proven
+from archive.model_config import handler_options
+from archive.proven import pack_proven
 from recipes.types import Recipe
 from tests.archive.tiny import LABELS, ROOT, parity_report
 from train.checkpoint import load_checkpoint, outputs_of, save_checkpoint

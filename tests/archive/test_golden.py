@@ -18,7 +18,7 @@ from torch import nn
 
 import handlers
 from archive.golden import _chosen, golden_members
-from archive.manifest import handler_options
+from archive.model_config import handler_options
 from archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
 from recipes.errors import PackError
 from tests.archive.proven import Proven, one_thread

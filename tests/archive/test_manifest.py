@@ -1,103 +1,145 @@
-"""The two files that TorchServe reads: what the server takes from them is what was declared."""
+"""The manifest: written as torch-model-archiver does, read so that nothing stops the server."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import yaml
 
-from archive.manifest import ARCHIVER, handler_options, manifest, model_config
-from recipes.load import load_recipe
-from recipes.types import Recipe
-from tests.archive.tiny import ROOT, image_recipe, table_recipe
+from archive.manifest import ARCHIVER, ManifestModel, Runtime, read_manifest, write_manifest
 
-SHIPPED = [load_recipe(path) for path in sorted((ROOT / "recipes").glob("*.toml"))]
-RECIPES = [image_recipe(), table_recipe(), *SHIPPED]
-EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-
-# TorchServe's own names for them (its ModelConfig.java), all whole numbers.
-SETTINGS = {
-    "minWorkers": "min_workers",
-    "maxWorkers": "max_workers",
-    "batchSize": "batch_size",
-    "maxBatchDelay": "max_batch_delay_ms",
-    "responseTimeout": "response_timeout_s",
-    "startupTimeout": "startup_timeout_s",
-    "maxRetryTimeoutInSec": "max_retry_timeout_s",
+DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FILES = {
+    "serialized_file": "model.pt",
+    "model_file": "model.py",
+    "requirements_file": "requirements.txt",
+    "config_file": "model-config.yaml",
 }
 
 
-def read(config: bytes) -> dict[str, Any]:
-    values: dict[str, Any] = yaml.safe_load(config)
-    return values
+def model(**values: str) -> ManifestModel:
+    given = {"model_name": "tiny", "model_version": "1.2", "handler": "handler.py", **values}
+    return ManifestModel(**given)
+
+
+def changed(**values: Any) -> bytes:
+    """Return a healthy manifest with some keys of `model` set; None removes one."""
+    manifest = json.loads(write_manifest(model(), DATE))
+    told = {**manifest["model"], **values}
+    manifest["model"] = {key: value for key, value in told.items() if value is not None}
+    return json.dumps(manifest).encode()
 
 
 def test_manifest_names_model_handler_and_files() -> None:
-    written = json.loads(manifest(image_recipe(), "model.pt"))
-    assert written == {
+    assert json.loads(write_manifest(model(**FILES), DATE)) == {
+        "createdOn": "02/01/2026 03:04:05",
         "runtime": "python",
         "archiverVersion": ARCHIVER,
         "model": {
-            "modelName": "tiny_image",
+            "modelName": "tiny",
             "modelVersion": "1.2",
-            "handler": "handlers.classify_image:handle",
+            "handler": "handler.py",
             "serializedFile": "model.pt",
+            "modelFile": "model.py",
+            "requirementsFile": "requirements.txt",
             "configFile": "model-config.yaml",
         },
     }
 
 
-@EVERY_RECIPE
-def test_every_setting_is_written_as_a_positive_whole_number(recipe: Recipe) -> None:
-    """Text, zero and a missing timeout all become another value at the server, silently."""
-    config = read(model_config(recipe))
-    assert set(config) == {*SETTINGS, "handler"}
-    for key in SETTINGS:
-        assert type(config[key]) is int, key
-        assert config[key] > 0, key
+def test_files_that_there_are_not_have_no_key() -> None:
+    written = json.loads(write_manifest(model(serialized_file="model.pt"), DATE))
+    assert set(written["model"]) == {"modelName", "modelVersion", "handler", "serializedFile"}
 
 
-def test_settings_are_those_of_the_recipe() -> None:
-    serve = {
-        "min_workers": 2, "max_workers": 3, "batch_size": 5, "max_batch_delay_ms": 7,
-        "response_timeout_s": 11, "startup_timeout_s": 13, "max_retry_timeout_s": 17, "threads": 19,
-    }  # fmt: skip
-    config = read(model_config(image_recipe(serve=serve)))
-    assert {key: config[key] for key in SETTINGS} == {k: serve[v] for k, v in SETTINGS.items()}
-    assert config["handler"] == {"threads": 19, "top_k": 2}
+@pytest.mark.parametrize("runtime", ["python", "python3", "LSP"])
+def test_what_was_written_is_read_back(runtime: Runtime) -> None:
+    for told in (model(), model(**FILES)):
+        manifest, problems = read_manifest(write_manifest(told, DATE, runtime), FILES.values())
+        assert problems == []
+        assert manifest is not None
+        assert (manifest.model, manifest.runtime) == (told, runtime)
 
 
-def test_handler_options_are_those_of_the_task() -> None:
-    assert handler_options(image_recipe(postprocess={"top_k": 4})) == {"threads": 1, "top_k": 4}
-    assert handler_options(table_recipe(postprocess={"decimals": 0})) == {
-        "threads": 1,
-        "decimals": 0,
-    }
-
-
-def test_torchserve_reads_what_was_written(tmp_path: Path) -> None:
-    for recipe in RECIPES:
-        (tmp_path / recipe.name).write_bytes(model_config(recipe))
-    # In a process of its own, because importing TorchServe leaves a file open.
-    code = (
-        "import json, sys; from pathlib import Path; from ts.utils.util import get_yaml_config\n"
-        "files = Path(sys.argv[1]).iterdir()\n"
-        "print(json.dumps({file.name: get_yaml_config(str(file)) for file in files}))\n"
+def test_bytes_depend_on_model_date_and_runtime_only() -> None:
+    again = model(**dict(reversed(FILES.items())))
+    assert write_manifest(model(**FILES), DATE) == write_manifest(again, DATE)
+    others = (
+        write_manifest(model(**FILES, model_version="1.3"), DATE),
+        write_manifest(model(**FILES), DATE + timedelta(seconds=1)),
+        write_manifest(model(**FILES), DATE, "LSP"),
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    expected = {recipe.name: read(model_config(recipe)) for recipe in RECIPES}
-    assert json.loads(done.stdout) == expected
+    assert len({write_manifest(model(**FILES), DATE), *others}) == 4
 
 
-def test_bytes_depend_on_the_recipe_only() -> None:
-    assert model_config(image_recipe()) == model_config(image_recipe())
-    assert manifest(image_recipe(), "model.pt") == manifest(image_recipe(), "model.pt")
-    assert model_config(image_recipe()) != model_config(image_recipe(serve={"batch_size": 9}))
-    assert manifest(image_recipe(), "model.pt") != manifest(image_recipe(version="1.3"), "model.pt")
+NAMED = {"modelName": "a", "modelVersion": "1", "handler": "h"}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "cause"),
+    [
+        (b"", "truncated"),
+        (b"null", "Expected `object`, got `null`"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "missing required field `model`"),
+        (b'{"model": null}', "Expected `object`, got `null` - at `$.model`"),
+        (b"\xff\xfe", "malformed"),
+        (json.dumps({"model": NAMED}).encode(), "missing required field `runtime`"),
+        (json.dumps({"model": NAMED, "runtime": "java"}).encode(), "Invalid enum value 'java'"),
+        (json.dumps({"model": NAMED, "runtime": "PYTHON"}).encode(), "Invalid enum value"),
+        (changed(handler=None), "missing required field `handler`"),
+        (changed(modelName=1), "Expected `str`, got `int` - at `$.model.modelName`"),
+        (changed(modelVersion=1.0), "Expected `str`, got `float` - at `$.model.modelVersion`"),
+        (changed(serializedFile=["a"]), "Expected `str | null`, got `array`"),
+        (b'{"more": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "recursion depth"),
+    ],
+)
+def test_manifest_that_would_stop_the_server_is_refused(manifest: bytes, cause: str) -> None:
+    read, (problem,) = read_manifest(manifest, [])
+    assert read is None
+    assert cause in problem
+
+
+@pytest.mark.parametrize("key", ["modelName", "modelVersion"])
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a/b", "../a", "a?b", "a#b", "a%b", "é", "a\n", "a\0"]
+)
+def test_names_and_versions_that_no_url_can_carry_are_refused(key: str, value: str) -> None:
+    _, problems = read_manifest(changed(**{key: value}), [])
+    assert problems == [f"{key} is {value!r}, which no URL can carry"]
+
+
+@pytest.mark.parametrize("value", ["a", "1", "resnet-18", "v1.0_b", "A.b-c", "1.0+cpu", "_a", ".a"])
+def test_plain_names_and_versions_pass(value: str) -> None:
+    assert read_manifest(changed(modelName=value, modelVersion=value), [])[1] == []
+
+
+def test_empty_handler_is_refused() -> None:
+    assert read_manifest(changed(handler=""), [])[1] == ["handler is empty"]
+
+
+@pytest.mark.parametrize("key", ["serializedFile", "modelFile", "requirementsFile", "configFile"])
+def test_file_that_is_not_in_the_archive_is_named(key: str) -> None:
+    manifest = changed(**{key: "../model.pt"})
+    assert read_manifest(manifest, ["model.pt"])[1] == [
+        f"{key} is '../model.pt', which is not in the archive"
+    ]
+    assert read_manifest(changed(**{key: "model.pt"}), ["model.pt"])[1] == []
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    manifest = changed(modelName="a b", modelVersion="", handler="", serializedFile="gone")
+    assert [problem.split()[0] for problem in read_manifest(manifest, [])[1]] == [
+        "modelName", "modelVersion", "handler", "serializedFile",
+    ]  # fmt: skip
+
+
+def test_keys_of_other_tools_are_passed_over() -> None:
+    """torch-model-archiver writes some of its own, and TorchServe ignores what it does not know."""
+    told = json.loads(changed(extraFiles=None, somethingNew=[1]))
+    manifest, problems = read_manifest(json.dumps({**told, "licence": "MIT"}).encode(), [])
+    assert problems == []
+    assert manifest is not None
+    assert manifest.model == model()

@@ -14,13 +14,15 @@ from archive.names import collisions, is_plain
 @pytest.mark.parametrize(
     "name",
     ["", "/etc/passwd", "../a", "a/../b", "a/..", ".", "./a", "a/./b", "a//b", "a/", "\\a", "a\\b",
-     "C:\\a", "a\0b", "a\nb", "\x7f", "é", "a/ü.txt", "ａ"],
+     "C:\\a", "C:a", "a\0b", "a\nb", "\x7f", "é", "a/ü.txt", "ａ", "a.", "a./b", "...", "a ", " /a",
+     "a" * 256, "b/" + "a" * 256, "a/" * 512 + "a"],
 )  # fmt: skip
 def test_names_that_would_not_survive_are_refused(name: str) -> None:
     assert not is_plain(name)
 
 
-@pytest.mark.parametrize("name", ["a", "a/b.txt", "MAR-INF/MANIFEST.json", ".env", "...", "a b"])
+@pytest.mark.parametrize("name", ["a", "a/b.txt", "MAR-INF/MANIFEST.json", ".env", "..a", "a b",
+                                  " a", "a" * 255, "a/" * 511 + "a"])  # fmt: skip
 def test_ordinary_names_pass(name: str) -> None:
     assert is_plain(name)
 
@@ -40,6 +42,8 @@ def test_plain_names_stay_in_their_folder(name: str) -> None:
         (["a", "a/b"], "a is a file, and the folder of a/b"),
         (["A", "a/b/c"], "A is a file, and the folder of a/b/c"),
         (["a/b", "a/b/"], "a/b is a file, and the folder of a/b/"),
+        (["a", "b", "a"], "a: stands in the archive twice"),
+        (["a/", "a/", "a/b"], "a/: stands in the archive twice"),
     ],
 )
 def test_names_that_take_each_others_place_are_named(names: list[str], problem: str) -> None:
@@ -49,3 +53,12 @@ def test_names_that_take_each_others_place_are_named(names: list[str], problem: 
 
 def test_a_tree_has_no_collisions() -> None:
     assert list(collisions(["a/", "a/b", "a/b2", "a/c/d", "ab", "b"])) == []
+
+
+def test_every_collision_is_said_once() -> None:
+    assert list(collisions(["b", "a", "A", "b", "b/c", "b"])) == [
+        "b: stands in the archive twice",
+        "b: stands in the archive twice",
+        "A and a differ by case only",
+        "b is a file, and the folder of b/c",
+    ]

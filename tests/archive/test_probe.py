@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from archive import probe
-from archive.reader import unpack
-from tests.archive.mutants import MUTANTS, SAMPLES, assert_caught, mutate, stages
+from archive.container.open import open_archive
+from tests.archive.mutants import (
+    MUTANTS,
+    SAMPLES,
+    assert_caught,
+    handler_with,
+    mutate,
+    stages,
+)
 from tests.archive.tiny import edited_json, rewrite
 
 if TYPE_CHECKING:
@@ -59,6 +66,26 @@ def test_answers_that_differ(answer: Any, expected: Any) -> None:
     assert not probe.same(answer, expected, 1e-3)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "value"),
+    [
+        (b'{"a": 1}', "application/json", {"a": 1}),
+        (b"text", "text/plain", "text"),
+        (b'{"a": 1}', "text/csv", '{"a": 1}'),
+        (b"\x89PNG", "image/png", bytearray(b"\x89PNG")),
+        # What is not what it is called comes as it is.
+        (b"{broken", "application/json", bytearray(b"{broken")),
+        (b"\xff", "application/json", bytearray(b"\xff")),
+        (b"\xff", "text/plain", bytearray(b"\xff")),
+        (b"[" * 10_000, "application/json", bytearray(b"[" * 10_000)),
+        (b"", "application/json", bytearray()),
+    ],
+)
+def test_body_is_decoded_as_the_worker_does(body: bytes, content_type: str, value: Any) -> None:
+    decoded = probe.decoded(body, content_type)
+    assert (decoded, type(decoded)) == (value, type(value))
+
+
 def test_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "MAR-INF").mkdir()
     # It would wait for someone to write the manifest, for ever.
@@ -75,33 +102,64 @@ def test_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
 # One process loads torch and TorchServe, and a fork of it takes each archive.
 EACH_IN_A_FORK = """
 import json, os, sys
+from dataclasses import asdict
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 spec = spec_from_file_location("probe", sys.argv[1])
 probe = module_from_spec(spec)
+# Where a dataclass looks itself up.
+sys.modules["probe"] = probe
 spec.loader.exec_module(probe)
 import safetensors.torch, torch, ts.metrics.metric_cache_yaml_impl, ts.model_loader
 for folder in sys.argv[2:]:
     if os.fork() == 0:
         found = probe.probe(Path(folder).resolve())
-        Path(folder + ".json").write_text(json.dumps(found))
+        Path(folder + ".json").write_text(json.dumps(asdict(found)))
         os._exit(0)
     os.wait()
 """
 
 
-def probed(archives: list[Path], folder: Path) -> dict[str, tuple[list[str], int]]:
-    """Probe archives; returns problems and the number of samples by the archive's stem."""
+Found = dict[str, probe.Result]
+
+
+def probed(archives: list[Path], folder: Path) -> Found:
+    """Probe archives; returns what was found by the archive's stem."""
     folders = [folder / mar.stem for mar in archives]
     for mar, unpacked in zip(archives, folders, strict=True):
         unpacked.mkdir()
-        unpack(mar, unpacked)
+        with open_archive(mar) as archive:
+            archive.unpack(unpacked)
     command = [sys.executable, "-I", "-c", EACH_IN_A_FORK, probe.__file__, *map(str, folders)]
     subprocess.run(command, capture_output=True, check=True)
-    return {f.name: tuple(json.loads(Path(f"{f}.json").read_text())) for f in folders}
+    return {f.name: probe.Result(**json.loads(Path(f"{f}.json").read_text())) for f in folders}
 
 
-Found = dict[str, tuple[list[str], int]]
+# What a handler may return in place of an answer to each request, and what is said of it.
+RETURNED = {
+    "a_dict": ("{'a': 1}", "the handler returned dict; TorchServe wants a list"),
+    "nothing": ("None", "the handler returned NoneType; TorchServe wants a list"),
+    "a_tuple": ("(b'{}',)", "the handler returned tuple; TorchServe wants a list"),
+    "no_answer": ("[]", "the handler returned 0 answers to 1 requests"),
+    "two_answers": ("[b'{}', b'{}']", "the handler returned 2 answers to 1 requests"),
+    "a_set": (
+        "[{1, 2}]",
+        "the handler returned what TorchServe cannot send: Object of type set is not JSON "
+        "serializable",
+    ),
+}
+# In any of these forms an answer is sent, and here it is the wrong one.
+SENT = {"bytes": "b'7'", "text": "'7'", "a_number": "7", "a_list": "[7, 'é']"}
+
+
+def returning(made: Proven, name: str, value: str, folder: Path) -> Path:
+    """Write the archive with a handler that returns this to everybody."""
+    code = (
+        "def handle(data, context):\n"
+        f"    return {value} if data is not None else service.handle(data, context)\n"
+    )
+    changes = handler_with(made, code)
+    return rewrite(made.mar, folder / f"returns_{name}.mar", changes, proven=True)
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +172,18 @@ def found(
     changes = edited_json(proven_table.mar, "preprocess.json", target_mean=mean)
     scaled = rewrite(proven_table.mar, folder / "target_scaled.mar", changes, proven=True)
     archives = [mutate(proven_image, name, folder) for name in MUTANTS]
-    return probed([*archives, proven_table.mar, scaled], folder)
+    answers = {name: value for name, (value, _) in RETURNED.items()}
+    answers |= {name: f"[{value}]" for name, value in SENT.items()}
+    returned = [returning(proven_image, *answer, folder) for answer in answers.items()]
+    return probed([*archives, *returned, proven_table.mar, scaled], folder)
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["healthy", "tiny_table", "handler_is_noisy"])
 def test_healthy_archives_have_no_problems(found: Found, name: str) -> None:
-    assert found[name] == ([], 4)
+    assert (found[name].problems, found[name].unchecked) == ([], [])
+    assert found[name].golden_samples == 4
+    assert list(found[name].seconds) == ["open", "load", "golden"]
 
 
 @pytest.mark.torch
@@ -137,21 +200,36 @@ def test_healthy_archives_have_no_problems(found: Found, name: str) -> None:
 def test_change_is_caught_at_its_stage(
     found: Found, name: str, stage: str, samples: list[str]
 ) -> None:
-    problems, count = found[name]
-    assert_caught(problems, stage, samples)
-    assert count == 4
+    assert_caught(found[name].problems, stage, samples)
+    assert found[name].golden_samples == 4
 
 
 @pytest.mark.torch
 def test_record_of_another_request_is_caught(found: Found) -> None:
-    assert stages(found["golden_request_swapped"][0]).keys() == {SAMPLES[1]}
+    assert stages(found["golden_request_swapped"].problems).keys() == {SAMPLES[1]}
 
 
 @pytest.mark.torch
 def test_answer_with_another_status_is_caught(found: Found) -> None:
-    problems, _ = found["status_altered"]
-    assert problems == [
+    assert found["status_altered"].problems == [
         f"{sample}: answered with status 500: {{'error': 'too much to do'}}" for sample in SAMPLES
+    ]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", RETURNED)
+def test_what_torchserve_would_not_send_is_named(found: Found, name: str) -> None:
+    problems = found[f"returns_{name}"].problems
+    assert problems == [f"{sample}: {RETURNED[name][1]}" for sample in SAMPLES]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", SENT)
+def test_answer_of_any_form_is_read_as_it_is_sent(found: Found, name: str) -> None:
+    answer = "[7, 'é']" if name == "a_list" else "7"
+    problems = found[f"returns_{name}"].problems
+    assert [problem.partition(", recorded")[0] for problem in problems] == [
+        f"{sample}: the answer is {answer}" for sample in SAMPLES
     ]
 
 
@@ -161,26 +239,36 @@ def test_answer_with_another_status_is_caught(found: Found) -> None:
     [
         ("imports_what_nobody_has", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("handler_fails_to_load", "MemoryError: weights too large"),
-        ("payload_is_no_module", "RuntimeError: "),
         ("label_dropped", "RuntimeError: the archive is inconsistent: labels.json has 1 labels"),
     ],
 )
 def test_what_cannot_be_loaded_is_named_with_its_own_error(
     found: Found, name: str, error: str
 ) -> None:
-    ((problem,), count) = found[name]
+    (problem,) = found[name].problems
     said = "handlers.classify_image:handle: TorchServe cannot load it: "
     assert problem.startswith(said + error)
-    assert count == 0
+    assert found[name].golden_samples == 0
+    assert list(found[name].seconds) == ["open", "load"]
+
+
+@pytest.mark.torch
+def test_payload_that_cannot_be_opened_is_named_before_anything_is_loaded(found: Found) -> None:
+    (problem,) = found["payload_is_no_module"].problems
+    assert problem.startswith("model.pt: cannot be opened as weights: UnpicklingError: ")
+    assert list(found["payload_is_no_module"].seconds) == ["open"]
 
 
 @pytest.mark.torch
 def test_stock_handler_does_not_pass_for_the_archives_own(found: Found) -> None:
-    (problem,), _ = found["replaced_by_a_stock_handler"]
+    (problem,) = found["replaced_by_a_stock_handler"].problems
     assert problem.startswith("base_handler: ")
 
 
 @pytest.mark.torch
-def test_handler_that_is_not_in_the_archive_is_refused(found: Found) -> None:
-    (problem,), _ = found["handler_of_the_environment"]
-    assert problem == "operator:is_: loaded from outside the archive"
+def test_handler_that_is_not_in_the_archive_proves_nothing(found: Found) -> None:
+    """Reading the archive refuses it already; here it could be one of TorchServe's own."""
+    said = ": the handler fails: AttributeError: "
+    assert [
+        problem.partition(said)[:2] for problem in found["handler_of_the_environment"].problems
+    ] == [(sample, said) for sample in SAMPLES]

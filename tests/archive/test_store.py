@@ -1,16 +1,20 @@
-"""The store's door: proven, ok, and the very bytes that were verified."""
+"""The store: closed to what is not proven, and looked through for what slipped in."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archive.mar import write_mar
-from archive.store import publish
-from recipes.errors import StoreError
-from tests.archive.tiny import verified
+from archive.container.writer import Content
+from archive.manifest import ManifestModel
+from archive.store import check_store, publish, read_model
+from archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
+from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
+from recipes.errors import StoreError, VerifyError
+from tests.archive.tiny import edited_manifest, members_of, rewrite, verified
 
 OLD = b"the archive that is being served"
 
@@ -18,7 +22,7 @@ OLD = b"the archive that is being served"
 @pytest.fixture
 def mar(tmp_path: Path) -> Path:
     (tmp_path / "weights").write_bytes(bytes(3 << 20))
-    return write_mar(tmp_path / "tiny.mar", {"model.pt": tmp_path / "weights"}).path
+    return write_members(tmp_path / "tiny.mar", {"model.pt": tmp_path / "weights"})
 
 
 @pytest.fixture
@@ -27,6 +31,9 @@ def target(tmp_path: Path) -> Path:
     store.mkdir()
     (store / "tiny.mar").write_bytes(OLD)
     return store / "tiny.mar"
+
+
+# What is let in
 
 
 def refused(mar: Path, target: Path, **report: Any) -> str:
@@ -76,3 +83,147 @@ def test_refusal_leaves_an_empty_store_empty(mar: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         publish(mar, verified(mar, sha256="0" * 64), tmp_path / "store" / "tiny.mar")
     assert list((tmp_path / "store").iterdir()) == []
+
+
+# What is there already
+
+
+@pytest.fixture
+def store(packed: Path, tmp_path: Path) -> Path:
+    """A store with one archive; to be added to."""
+    (tmp_path / "shelf").mkdir()
+    shutil.copy(packed, tmp_path / "shelf" / "tiny_image.mar")
+    return tmp_path / "shelf"
+
+
+def named(packed: Path, target: Path, **model: str) -> Path:
+    """Write the packed archive under another name or version of its model."""
+    return rewrite(packed, target, edited_manifest(packed, **model), proven=True)
+
+
+def test_archives_are_listed_by_name_and_nothing_is_wrong_with_them(
+    packed: Path, store: Path
+) -> None:
+    named(packed, store / "a.mar", modelName="other")
+    assert check_store(store) == ([store / "a.mar", store / "tiny_image.mar"], [])
+
+
+def test_empty_store_has_no_problems(tmp_path: Path) -> None:
+    assert check_store(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("notes.txt", "is no archive"),
+        ("tiny_image.mar.bak", "is no archive"),
+        ("tiny_image.MAR", "is no archive"),
+        ("tiny_image.tar.gz", "is no archive"),
+        (".mar", "is no archive"),
+        (".hidden.mar", "is no archive"),
+        (".tiny_image.mar.0123456789abcdef.tmp", "what a killed writer left"),
+    ],
+)
+def test_files_that_are_no_archives_are_named(store: Path, name: str, what: str) -> None:
+    (store / name).write_bytes(b"anything")
+    archives, problems = check_store(store)
+    assert archives == [store / "tiny_image.mar"]
+    assert problems == [f"{store / name}: {what}: remove it"]
+
+
+def test_folders_and_links_are_named_and_not_followed(store: Path) -> None:
+    (store / "folder.mar").mkdir()
+    (store / "link.mar").symlink_to(store / "tiny_image.mar")
+    (store / "nowhere.mar").symlink_to("gone")
+    archives, problems = check_store(store)
+    assert archives == [store / "tiny_image.mar"]
+    assert problems == [
+        f"{store / name}: a store holds files only: remove it"
+        for name in ("folder.mar", "link.mar", "nowhere.mar")
+    ]
+
+
+def test_two_archives_of_one_name_and_version_are_named(packed: Path, store: Path) -> None:
+    named(packed, store / "a_new_one.mar", modelVersion="1.3")
+    shutil.copy(packed, store / "twin.mar")
+    archives, problems = check_store(store)
+    assert [path.name for path in archives] == ["a_new_one.mar", "tiny_image.mar", "twin.mar"]
+    assert problems == [
+        f"{store / 'twin.mar'}: tiny_image 1.2 is tiny_image.mar already: two of one name and "
+        "version stop the whole server"
+    ]
+
+
+def test_archive_that_cannot_be_read_is_left_to_verify(store: Path) -> None:
+    (store / "broken.mar").write_bytes(b"no zip")
+    assert check_store(store) == ([store / "broken.mar", store / "tiny_image.mar"], [])
+
+
+# What an archive's manifest says
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_model_is_read_from_every_kind_of_archive(
+    packed: Path, tmp_path: Path, format: ArchiveFormat
+) -> None:
+    target = tmp_path / f"tiny{SUFFIXES[format]}"
+    members: dict[str, Content] = {**members_of(packed)}
+    del members[INVENTORY]
+    write_archive(target, members, proven=True, format=format)
+    assert read_model(target) == ManifestModel(
+        model_name="tiny_image",
+        model_version="1.2",
+        handler="handlers.classify_image:handle",
+        serialized_file="model.pt",
+        config_file="model-config.yaml",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", "not a zip file: it is too short to be one"),
+        (b"no zip" * 10, "not a zip file, or cut off: there is no end record"),
+        (b"\x1f\x8b no gzip", r"not a \.tar\.gz, or damaged"),
+    ],
+)
+def test_what_is_no_archive_has_no_model(tmp_path: Path, content: bytes, cause: str) -> None:
+    (tmp_path / "bad.mar").write_bytes(content)
+    with pytest.raises(VerifyError, match=cause):
+        read_model(tmp_path / "bad.mar")
+
+
+def test_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VerifyError, match=r"gone\.mar: No such file"):
+        read_model(tmp_path / "gone.mar")
+
+
+@pytest.mark.parametrize(
+    ("members", "cause"),
+    [
+        ({"model.pt": b""}, "missing; this is not a model archive"),
+        ({MANIFEST: b"{}"}, "missing required field `model`"),
+        ({MANIFEST: b" " * ((1 << 20) + 1)}, "is 1048577 bytes long; that is no text"),
+    ],
+)
+def test_archive_whose_manifest_cannot_be_read_has_no_model(
+    tmp_path: Path, members: dict[str, Content], cause: str
+) -> None:
+    with pytest.raises(VerifyError) as refusal:
+        read_model(write_members(tmp_path / "bad.mar", members))
+    assert str(refusal.value).startswith(f"{MANIFEST}: ")
+    assert cause in str(refusal.value)
+
+
+def test_all_that_would_stop_the_server_is_told(packed: Path, tmp_path: Path) -> None:
+    changes = {**edited_manifest(packed, serializedFile="gone.pt"), MODEL_CONFIG: b"- a\n"}
+    with pytest.raises(VerifyError) as refusal:
+        read_model(rewrite(packed, tmp_path / "tiny.mar", changes))
+    assert [line.split(":")[0] for line in str(refusal.value).splitlines()] == [
+        MANIFEST, MODEL_CONFIG,
+    ]  # fmt: skip
+
+
+def test_digests_are_left_to_verify(packed: Path, tmp_path: Path) -> None:
+    changed = rewrite(packed, tmp_path / "tiny.mar", {"model.pt": b"other"})
+    assert read_model(changed).model_name == "tiny_image"

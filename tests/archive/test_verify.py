@@ -1,29 +1,36 @@
-"""Verify: the order of its checks, its clean process, and archives that only running can unmask."""
+"""Verify: the order of its checks, its clean process, and what it makes of what that says.
+
+Another program stands in for the probe, or nothing gets as far as that; no torch.
+"""
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from archive import verify as module
+from archive.container.writer import Content
 from archive.files import sha256_file
 from archive.store import publish
-from archive.types import GOLDEN_INDEX, PROOF, VerifyReport
+from archive.types import GOLDEN_INDEX, INVENTORY, MODEL_CONFIG, PROOF, VerifyReport
 from archive.verify import verify
+from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
 from recipes.errors import StoreError, VerifyError
-from tests.archive.mutants import SAMPLES, assert_caught, mutate
 from tests.archive.tiny import ROOT, members_of, rewrite
 
-if TYPE_CHECKING:
-    from tests.archive.proven import Proven
+# What the probe says of a healthy archive.
+FOUND = {"problems": [], "unchecked": [], "golden_samples": 4, "seconds": {"load": 1.5}}
 
-# Without torch: another program stands in for the probe, or nothing gets as far as that.
+
+def saying(**values: Any) -> str:
+    """Return a program that says what the probe says of a healthy archive, but for some values."""
+    return f"print({json.dumps({**FOUND, **values})!r})"
 
 
 @pytest.fixture
@@ -47,13 +54,86 @@ def test_what_reading_finds_is_reported_and_nothing_is_run(
         "handlers/extra.py",
         "model.pt",
     ]
+    assert report.sha256 == sha256_file(mar)
     assert not report.ok
     assert not report.proven
     assert not (tmp_path / "ran").exists()
 
 
+def test_archive_whose_structure_is_wrong_is_not_read(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None]
+) -> None:
+    probe(saying())
+    (tmp_path / "cut.mar").write_bytes(packed.read_bytes()[:-1])
+    report = verify(tmp_path / "cut.mar")
+    assert report.problems == ["cut off in the middle of its end record"]
+    # Which bytes they are says nothing then.
+    assert (report.sha256, report.proven, report.golden_samples) == ("", False, 0)
+
+
+def test_archive_with_damaged_bytes_is_not_looked_into(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None]
+) -> None:
+    probe(saying())
+    damaged = tmp_path / "damaged.mar"
+    damaged.write_bytes(packed.read_bytes().replace(b"batchSize", b"badSize__"))
+    report = verify(damaged)
+    (problem,) = report.problems
+    assert problem.startswith(f"{MODEL_CONFIG}: its CRC-32 is ")
+    assert (report.sha256, report.proven) == (sha256_file(damaged), False)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("unpickled",)
+
+
+def test_payload_that_could_run_code_is_never_opened(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    probe(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    changes = {"model.pt": pickle.dumps(Payload(), protocol=2)}
+    report = verify(rewrite(packed, tmp_path / "evil.mar", changes, proven=True))
+    (problem,) = report.problems
+    assert problem.startswith("model.pt: calls posix.mkdir when it is loaded")
+    assert not report.proven
+    assert {path.name for path in tmp_path.iterdir()} == {"probe.py", "evil.mar"}
+
+
+def test_other_member_that_could_run_code_is_noted(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is ever loaded so is known to the handler alone."""
+    monkeypatch.chdir(tmp_path)
+    probe(saying())
+    changes = {"vocabulary.pkl": pickle.dumps(Payload(), protocol=2)}
+    report = verify(rewrite(packed, tmp_path / "odd.mar", changes, proven=True))
+    assert (report.problems, report.proven) == ([], True)
+    (note,) = (note for note in report.notes if not note.startswith(MODEL_CONFIG))
+    assert note.startswith("vocabulary.pkl: calls posix.mkdir when it is loaded")
+    assert note.endswith(" (if the handler loads it so)")
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_stages_are_timed_in_their_order(packed: Path, probe: Callable[[str], None]) -> None:
+    probe(saying(seconds={"open": 1.5, "load": 2.5, "golden": 3.5}))
+    told: dict[str, float] = {}
+    verify(packed, timed=told.__setitem__)
+    assert list(told) == ["read", "unpack", "scan", "open", "load", "golden"]
+    assert list(told.values())[3:] == [1.5, 2.5, 3.5]
+    assert all(0 <= seconds < 60 for seconds in told.values())
+
+
+def test_stages_that_never_came_are_not_timed(tmp_path: Path) -> None:
+    (tmp_path / "bad.mar").write_bytes(b"no zip")
+    told: dict[str, float] = {}
+    verify(tmp_path / "bad.mar", timed=told.__setitem__)
+    assert list(told) == ["read"]
+
+
 def test_report_tells_which_bytes_it_speaks_of(packed: Path, probe: Callable[[str], None]) -> None:
-    probe('print(\'{"problems": [], "golden_samples": 4}\')')
+    probe(saying())
     assert verify(packed) == VerifyReport(
         sha256=sha256_file(packed),
         size=packed.stat().st_size,
@@ -61,6 +141,8 @@ def test_report_tells_which_bytes_it_speaks_of(packed: Path, probe: Callable[[st
         golden_samples=4,
         proven=True,
         problems=[],
+        unchecked=[],
+        notes=[f"{MODEL_CONFIG}: read by the handler only: handler"],
     )
 
 
@@ -72,7 +154,7 @@ def test_archive_is_unpacked_where_it_is_said_and_removed(
     scratch.mkdir()
     probe(
         "import json, os, sys\nos.chdir(sys.argv[1])\n"
-        "print(json.dumps({'problems': [os.getcwd()], 'golden_samples': 0}))\n"
+        f"print(json.dumps({FOUND} | {{'problems': [os.getcwd()]}}))\n"
     )
     (where,) = verify(packed, scratch).problems
     assert Path(where).parent == scratch.resolve()
@@ -80,7 +162,7 @@ def test_archive_is_unpacked_where_it_is_said_and_removed(
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VerifyError, match=r"gone\.mar: no such file"):
+    with pytest.raises(VerifyError, match=r"gone\.mar: No such file"):
         verify(tmp_path / "gone.mar")
 
 
@@ -95,7 +177,7 @@ def test_the_process_sees_the_archive_and_nothing_of_the_project(
         "try:\n    import recipes\nexcept ImportError:\n    recipes = None\n"
         "files = sorted(os.listdir(sys.argv[1]))\n"
         "seen = [recipes is None, sys.path, dict(os.environ), os.getcwd(), sys.argv[1], files]\n"
-        "print(json.dumps({'problems': [json.dumps(seen)], 'golden_samples': 0}))\n"
+        f"print(json.dumps({FOUND} | {{'problems': [json.dumps(seen)]}}))\n"
     )
     (seen,) = verify(packed).problems
     hidden, path, environment, cwd, folder, files = json.loads(seen)
@@ -133,6 +215,16 @@ def test_process_that_dies_is_a_problem(
     assert not report.proven
 
 
+def test_what_the_process_finds_and_could_not_look_at_is_reported(
+    packed: Path, probe: Callable[[str], None]
+) -> None:
+    probe(saying(problems=["one", "two"], unchecked=["handler: why not"], golden_samples=3))
+    report = verify(packed)
+    assert report.problems == ["one", "two"]
+    assert report.unchecked == ["handler: why not"]
+    assert (report.golden_samples, report.proven) == (3, False)
+
+
 def test_process_that_hangs_is_a_problem(
     packed: Path, probe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +236,7 @@ def test_process_that_hangs_is_a_problem(
 def test_proof_without_golden_samples_proves_nothing(
     packed: Path, probe: Callable[[str], None]
 ) -> None:
-    probe('print(\'{"problems": [], "golden_samples": 0}\')')
+    probe(saying(golden_samples=0))
     report = verify(packed)
     assert report.problems == [f"{GOLDEN_INDEX}: a proven archive has golden samples"]
     assert not report.proven
@@ -153,10 +245,32 @@ def test_proof_without_golden_samples_proves_nothing(
 def test_archive_without_proof_is_ok_and_not_proven(
     packed: Path, tmp_path: Path, probe: Callable[[str], None]
 ) -> None:
-    probe('print(\'{"problems": [], "golden_samples": 4}\')')
-    report = verify(rewrite(packed, tmp_path / "bare.mar", {PROOF: None}))
+    probe(saying())
+    report = verify(rewrite(packed, tmp_path / "bare.mar", {PROOF: None, INVENTORY: None}))
     assert report.ok
     assert not report.proven
+    assert report.unchecked == ["digests: it carries no record of them"]
+    probe(saying(golden_samples=0, unchecked=["model.pt: of no known kind"]))
+    assert verify(tmp_path / "bare.mar").unchecked == [
+        "digests: it carries no record of them",
+        "model.pt: of no known kind",
+        "golden samples: it carries none",
+    ]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_kind_of_archive_is_verified(
+    packed: Path, tmp_path: Path, probe: Callable[[str], None], format: ArchiveFormat
+) -> None:
+    probe(saying())
+    members: dict[str, Content] = {**members_of(packed)}
+    del members[INVENTORY]
+    target = tmp_path / f"tiny{SUFFIXES[format]}"
+    artifact = write_archive(target, members, proven=True, format=format)
+    report = verify(target)
+    assert report.problems == []
+    assert report.proven
+    assert (report.size, report.members) == (artifact.size, len(artifact.members))
 
 
 def test_archive_that_is_replaced_while_it_is_verified_is_not_published(
@@ -165,101 +279,11 @@ def test_archive_that_is_replaced_while_it_is_verified_is_not_published(
     mar = tmp_path / "tiny.mar"
     mar.write_bytes(packed.read_bytes())
 
-    def replaced(_: Path) -> dict[str, Any]:
+    def replaced(_: Path) -> module._Result:
         rewrite(packed, mar, {"model.pt": b"never looked at"})
-        return {"problems": [], "golden_samples": 4}
+        return module._Result(**FOUND)
 
     monkeypatch.setattr(module, "_probe", replaced)
     report = verify(mar)
     with pytest.raises(StoreError, match="changed since it was verified"):
         publish(mar, report, tmp_path / "store" / "tiny.mar")
-
-
-# With torch: the real probe and TorchServe's loader, on archives whose digests all fit. Each
-# takes seconds; what one process can tell of many archives is in test_probe.py.
-
-GOLDEN_MUTANTS = [
-    ("weight_nudged", "output", SAMPLES),
-    ("labels_rotated", "answer", SAMPLES),
-    ("mean_changed", "tensor", SAMPLES),
-    ("top_k_changed", "answer", SAMPLES),
-    ("golden_answer_altered", "answer", SAMPLES[:1]),
-    ("order_reversed", "answer", SAMPLES),
-]
-OTHERS = ["healthy", "handler_is_noisy", "imports_the_project"]
-Verdicts = Callable[[str], VerifyReport]
-
-
-@pytest.fixture(scope="module")
-def verdicts(proven_image: Proven, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
-    """Verify mutants of a proven archive, two at a time, where PYTHONPATH names the project."""
-    folder = tmp_path_factory.mktemp("mutants")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        running = {
-            name: pool.submit(verify, mutate(proven_image, name, folder))
-            for name in [*OTHERS, *(name for name, _, _ in GOLDEN_MUTANTS)]
-        }
-        yield lambda name: running[name].result()
-        pool.shutdown(cancel_futures=True)
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", ["healthy", "handler_is_noisy"])
-def test_healthy_archive_is_proven(verdicts: Verdicts, name: str) -> None:
-    report = verdicts(name)
-    assert report.problems == []
-    assert report.proven
-    assert report.golden_samples == 4
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize(("name", "stage", "samples"), GOLDEN_MUTANTS)
-def test_change_that_fits_its_proof_is_caught_by_the_golden_samples(
-    verdicts: Verdicts, name: str, stage: str, samples: list[str]
-) -> None:
-    report = verdicts(name)
-    assert not report.proven
-    assert_caught(report.problems, stage, samples)
-
-
-@pytest.mark.torch
-def test_handler_that_needs_the_project_fails_even_if_pythonpath_names_it(
-    verdicts: Verdicts,
-) -> None:
-    report = verdicts("imports_the_project")
-    assert report.problems == [
-        "handlers.classify_image:handle: TorchServe cannot load it: "
-        "ModuleNotFoundError: No module named 'train'"
-    ]
-    assert not report.proven
-
-
-CLASS_HANDLER = """
-import os
-class Echo:
-    def initialize(self, context):
-        self.folder = context.system_properties["model_dir"]
-        assert os.path.exists(os.path.join(self.folder, "weights.bin"))
-    def handle(self, data, context):
-        return ["an answer"] * len(data)
-"""
-
-
-@pytest.mark.torch
-def test_archive_of_another_tool_loads_and_is_not_called_proven(tmp_path: Path) -> None:
-    """As torch-model-archiver writes it: deflated, with folders, a class at the root, no proof."""
-    model = {"modelName": "echo", "modelVersion": "1.0", "handler": "echo.py",
-             "serializedFile": "weights.bin"}  # fmt: skip
-    manifest = {"createdOn": "01/01/2026 00:00:00", "runtime": "python", "model": model,
-                "archiverVersion": "0.12.0"}  # fmt: skip
-    with zipfile.ZipFile(tmp_path / "echo.mar", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("echo.py", CLASS_HANDLER)
-        archive.writestr("weights.bin", bytes(10_000))
-        archive.mkdir("MAR-INF")
-        archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-    report = verify(tmp_path / "echo.mar")
-    assert report.problems == []
-    assert report.ok
-    assert not report.proven
-    assert (report.members, report.golden_samples) == (3, 0)

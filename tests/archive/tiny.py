@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -12,19 +11,19 @@ from typing import Any
 
 import msgspec
 
-from archive.mar import write_mar
-from archive.pack import pack_proven
+from archive.proven import pack_proven
 from archive.types import (
     GOLDEN,
     GOLDEN_INDEX,
     GOLDEN_TENSORS,
+    INVENTORY,
     MANIFEST,
-    PROOF,
     ParityCase,
     ParityReport,
     VerifyReport,
     to_json,
 )
+from archive.write import write_archive, write_members
 from handlers.spec import ImageSpec, TableSpec, spec_to_dict
 from recipes.types import Recipe
 from train.types import Meta
@@ -176,17 +175,15 @@ def rewrite(
 ) -> Path:
     """Write an archive again with some members changed, added, or (None) left out.
 
-    With `proven`, the proof's digests are made to fit, as someone would who wants to deceive:
-    only what the archive does can still give it away.
+    With `proven`, the inventory is made to fit, as someone would who wants to deceive: only what
+    the archive does can still give it away.
     """
     members = {**members_of(mar), **changes}
     kept = {name: content for name, content in members.items() if content is not None}
     if proven:
-        proof = json.loads(kept.pop(PROOF))
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in kept.items()}
-        kept[PROOF] = to_json({**proof, "members": digests})
-    write_mar(target, kept)
-    return target
+        del kept[INVENTORY]
+        return write_archive(target, kept, proven=True).path
+    return write_members(target, kept)
 
 
 def edited(mar: Path, name: str, old: str, new: str) -> dict[str, bytes]:

@@ -373,13 +373,17 @@ def test_verify_checks_files_and_names_what_is_wrong(project: Path, tmp_path: Pa
     told = built(project, "verify", str(mar))
     assert "proven" in told
     assert "4 golden samples" in told
+    # A file beside other verbs is checked first, and they are done all the same.
+    told = built(project, "archive", "verify", str(mar))
+    assert f"{mar}: proven" in told
+    assert "tiny_b" in told
     data = bytearray(mar.read_bytes())
     data[len(data) // 2] ^= 1
     mar.write_bytes(data)
     done = pipeline(project, "verify", "--json", "no.mar", str(mar))
     assert done.returncode == 4
-    reports = json.loads(done.stdout)
-    assert reports["no.mar"]["problems"] == ["no.mar: no such file"]
+    reports = json.loads(done.stdout)["archives"]
+    assert reports["no.mar"]["problems"] == ["no.mar: No such file or directory"]
     assert len(reports[str(mar)]["problems"]) >= 1
 
 

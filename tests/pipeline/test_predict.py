@@ -1,67 +1,33 @@
 """One input to the running server, and a clear word when there is no answer."""
 
-import io
 import json
 import os
-import sys
 from types import SimpleNamespace
 
 import pytest
 
-from pipeline.predict import find_running, predict, read_body
+from pipeline.predict import find_running, predict
 from pipeline.serve import HOME
 from pipeline.serving.folders import Home
 from pipeline.serving.ports import Ports, free_ports
 from pipeline.serving.process import Birth, Record
 from pipeline.serving.server import Server
-from recipes.errors import ServeError
+from recipes.errors import ServeError, UsageError
 from tests.servers import CANNOT_LOAD, write_mar, write_root
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "content_type"),
-    [
-        ("a.png", b"x", "image/png"),
-        ("a.JPG", b"x", "image/jpeg"),
-        ("a.json", b"x", "application/json"),
-        ("a", PNG, "image/png"),
-        ("a.dat", b"\xff\xd8\xff\xe0", "image/jpeg"),
-        ("a.txt", b' [{"age": 1}]', "application/json"),
-        ("a.dat", b"x", "application/octet-stream"),
-    ],
-)
-def test_a_file_is_sent_as_what_it_is(tmp_path, name, content, content_type):
-    path = tmp_path / name
-    path.write_bytes(content)
-    body = read_body(str(path))
-    assert (body.content, body.content_type) == (content, content_type)
-
-
-@pytest.mark.parametrize("text", ['[{"age": 1}]', ' {"age": 1}'])
-def test_json_itself_is_sent_as_json(text):
-    body = read_body(text)
-    assert (body.content, body.content_type) == (text.encode(), "application/json")
-
-
-def test_standard_input_is_sent_as_what_it_is(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(PNG)))
-    body = read_body("-")
-    assert (body.content, body.content_type) == (PNG, "image/png")
-
-
-def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(ServeError, match=r"no\.png: no such file; INPUT is a file, - for"):
-        read_body(str(tmp_path / "no.png"))
-    with pytest.raises(ServeError, match="cannot be read: Is a directory"):
-        read_body(str(tmp_path))
 
 
 def test_without_a_server_the_command_is_named(tmp_path):
     root = write_root(tmp_path, free_ports())
     with pytest.raises(ServeError, match="start one with `make serve`"):
         predict(root=root, model="digits", input="[1]", port=None)
+
+
+def test_an_input_that_is_not_there_is_named_before_a_server_is_looked_for(tmp_path):
+    root = write_root(tmp_path, free_ports())
+    with pytest.raises(UsageError, match=r"no\.png: no such file"):
+        predict(root=root, model="digits", input=str(tmp_path / "no.png"), port=None)
 
 
 def test_a_server_on_another_port_is_named(tmp_path):

@@ -1,0 +1,28 @@
+"""How much of an archive is believed: beyond this it is refused before anything is unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+MAX_MEMBERS = 100_000
+# Of the central directory, which is read at once: names and extra fields of that many members.
+MAX_DIRECTORY = 64 << 20
+# Of a member that is read at once: the manifest, the configuration.
+MAX_TEXT = 1 << 20
+MAX_TOTAL = 1 << 40
+# Deflate packs a thousand to one at most. Real weights reach two to one; all zeros, which an
+# untrained model may be, pass as long as they are this small.
+MAX_RATIO = 100
+RATIO_COUNTS_FROM = 1 << 30
+
+
+def size_problems(sizes: Iterable[int], archive_size: int) -> Iterator[str]:
+    """Say when the unpacked sizes, in bytes, are those of a bomb."""
+    total = sum(sizes)
+    if total > MAX_TOTAL:
+        yield f"unpacks to {total} bytes; more than {MAX_TOTAL} are refused"
+    elif total > RATIO_COUNTS_FROM and total > MAX_RATIO * archive_size:
+        yield (
+            f"unpacks to {total} bytes, {total // archive_size} times its own size; no weights "
+            "shrink like that"
+        )

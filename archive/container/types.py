@@ -1,0 +1,77 @@
+"""What every kind of archive offers to those who check it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recipes.errors import VerifyError
+
+
+class Malformed(Exception):
+    """An archive's structure cannot be followed further; the message is a problem line."""
+
+
+class Unreadable(Exception):
+    """A member is not what its headers say; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """The SHA-256 of an archive and of its members, and the checksums that did not hold.
+
+    A folder has no bytes of its own: its digest is that of the sorted lines `<sha256>  <name>`.
+    """
+
+    sha256: str
+    members: dict[str, str]
+    problems: list[str]
+
+
+class Container(ABC):
+    """An archive that is open for reading. With any of `problems`, nothing of it may be read.
+
+    `path` is where it lies, `size` is in bytes, `members` the sizes of the files in it, by name. In
+    a `with` block, what the system refuses (a full disk, a file that may not be read) and what
+    changes while it is read ends the block as `VerifyError`.
+    """
+
+    path: Path
+    size: int
+    members: dict[str, int]
+    problems: list[str]
+
+    @abstractmethod
+    def digests(self) -> Digests:
+        """Read every byte once."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return a small member's bytes. Raises `Unreadable` for a large or damaged one."""
+
+    @abstractmethod
+    def unpack(self, folder: Path) -> None:
+        """Write all members below an existing folder."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        if isinstance(error, OSError):
+            where = error.filename or self.path
+            raise VerifyError(f"{where}: {error.strerror or error}") from error
+        if isinstance(error, (Malformed, Unreadable)):
+            raise VerifyError(f"{self.path}: {error}") from error

@@ -1,0 +1,71 @@
+"""Pack a proven model: payload, handler as a tree, configuration, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archive.container.writer import Content
+from archive.manifest import ManifestModel, write_manifest
+from archive.model_config import model_config
+from archive.sources import SourceReader
+from archive.types import (
+    MANIFEST,
+    MODEL_CONFIG,
+    PROOF,
+    Artifact,
+    ParityReport,
+    Proof,
+    to_json,
+)
+from archive.write import archive_date, write_archive
+from handlers.spec import spec_to_dict
+from recipes.errors import PackError
+from recipes.types import canonical
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
+    from train.types import Meta
+
+
+def pack_proven(
+    recipe: Recipe,
+    traced: Path,
+    report: ParityReport,
+    meta: Meta,
+    golden: Mapping[str, bytes],
+    *,
+    root: Path,
+    target: Path,
+) -> Artifact:
+    """Write the archive of a recipe's model. Raises `PackError` unless `report.ok`."""
+    if not report.ok:
+        raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
+    model = ManifestModel(
+        model_name=recipe.name,
+        model_version=recipe.version,
+        handler=f"handlers.{recipe.serve.handler}:handle",
+        serialized_file=traced.name,
+        config_file=MODEL_CONFIG,
+    )
+    proof = Proof(
+        recipe=canonical(recipe),
+        metrics=meta.metrics,
+        splits=meta.splits,
+        parity=report.summary(),
+        versions=meta.versions,
+    )
+    members: dict[str, Content] = {
+        MANIFEST: write_manifest(model, archive_date()),
+        MODEL_CONFIG: model_config(recipe),
+        PROOF: to_json(proof),
+        traced.name: traced,
+        "preprocess.json": to_json(spec_to_dict(meta.spec)),
+        **golden,
+    }
+    if meta.labels:
+        members["labels.json"] = to_json(meta.labels)
+    for path in SourceReader(root).closure([f"handlers/{recipe.serve.handler}.py"]).files:
+        members[path] = (root / path).read_bytes()
+    return write_archive(target, members, proven=True)

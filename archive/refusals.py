@@ -1,0 +1,78 @@
+"""What packing a model and packing a workflow refuse alike, and how they say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archive.types import INVENTORY, Inventory, from_json
+from archive.write import ArchiveFormat
+from recipes.errors import PackError
+
+_STARTS = (b"PK\3\4", b"\x1f\x8b")
+
+
+@contextmanager
+def failures_told(target: Path) -> Iterator[None]:
+    """Raise what the system refuses, a file that may not be read or a full disk, as `PackError`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError) and target.exists():
+            # It came while this was packed.
+            raise _already_there(target) from None
+        raise PackError(f"{error.filename or target}: {error.strerror or error}") from error
+
+
+def raise_for(problems: Iterable[str]) -> None:
+    """Raise all problems as one `PackError`, a line each; nothing when there are none."""
+    if text := "\n".join(problems):
+        raise PackError(text)
+
+
+def check_target(target: Path, archive_format: ArchiveFormat, force: bool) -> None:
+    """Raise `PackError` where something is in the way that may not be replaced."""
+    if not target.exists():
+        return
+    if not force:
+        raise _already_there(target)
+    if archive_format == "no-archive":
+        problem = _folder_problem(target)
+    else:
+        problem = "" if _is_packed(target) else "is no archive"
+    if problem:
+        raise PackError(
+            f"{target}: is there already and {problem}; --force replaces archives and nothing "
+            "else: move it, or name another --export-path"
+        )
+
+
+def _is_packed(file: Path) -> bool:
+    """Whether a file begins as archives do, whole or damaged."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(4).startswith(_STARTS)
+
+
+def _folder_problem(folder: Path) -> str:
+    """Say why a folder is not all of what `pack` wrote, or nothing."""
+    if not (folder / INVENTORY).is_file():
+        return f"has no {INVENTORY}, so `pack` did not write it"
+    # All kinds of reading, for the one case in which something is replaced.
+    from archive.container.open import open_archive
+
+    with open_archive(folder) as archive:
+        if archive.problems:
+            return archive.problems[0]
+        try:
+            written = from_json(archive.read(INVENTORY), Inventory).members
+        except ValueError as error:
+            return f"{INVENTORY}: {error}"
+        others = sorted(archive.members.keys() - written.keys() - {INVENTORY})
+    return f"holds {others[0]}, which `pack` did not write" if others else ""
+
+
+def _already_there(target: Path) -> PackError:
+    return PackError(f"{target}: is there already; --force replaces it")

@@ -1,0 +1,42 @@
+"""Hostile archives: each is refused, for what is wrong with it, before anything of it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archive.verify import verify
+from pipeline.verify_files import verify_files
+from recipes.errors import VerifyError
+from tests.archive.container.zips import zip_of
+from tests.archive.hostile import ALL, CASES, Hostile
+
+
+@pytest.mark.parametrize("hostile", CASES.values(), ids=CASES)
+def test_hostile_archive_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: Hostile
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    path = hostile.write(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    report = verify(path, scratch)
+    assert report.problems == [hostile.problem]
+    assert not report.proven
+    # Nothing was unpacked beside it, above it, or left behind.
+    assert sorted(tmp_path.rglob("*")) == before
+    assert verify_files([path], as_json=False) == VerifyError.exit_code
+    assert capsys.readouterr().out == f"{path}: {hostile.problem}\n"
+
+
+@pytest.mark.torch
+def test_the_archive_that_they_are_made_of_is_accepted(tmp_path: Path) -> None:
+    path = Hostile(zip_of(*ALL), "").write(tmp_path)
+    report = verify(path)
+    assert report.problems == []
+    assert report.unchecked == [
+        "digests: it carries no record of them",
+        "model.bin: a payload of a kind that cannot be opened here",
+        "golden samples: it carries none",
+    ]

@@ -1,0 +1,171 @@
+"""What goes into a proven archive, what stays out, and what its proof says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from archive.manifest import ARCHIVER
+from archive.sources import SourceReader
+from archive.types import GOLDEN, INVENTORY, MANIFEST, PROOF, Inventory, Proof
+from handlers.spec import load_spec
+from recipes.errors import PackError
+from recipes.types import canonical
+from tests.archive.tiny import (
+    LABELS,
+    ROOT,
+    image_recipe,
+    members_of,
+    parity_case,
+    parity_report,
+    payload,
+)
+
+COMMON = {
+    MANIFEST,
+    INVENTORY,
+    PROOF,
+    f"{GOLDEN}/0.request",
+    f"{GOLDEN}/index.json",
+    f"{GOLDEN}/tensors.safetensors",
+    "handlers/__init__.py",
+    "handlers/preprocess.py",
+    "handlers/read.py",
+    "handlers/request.py",
+    "handlers/service.py",
+    "handlers/spec.py",
+    "model-config.yaml",
+    "model.pt",
+    "preprocess.json",
+}
+
+
+def test_classifier_is_packed_with_its_handler_as_a_tree(packed: Path) -> None:
+    members = members_of(packed)
+    assert set(members) == COMMON | {"handlers/classify_image.py", "labels.json"}
+    for name in members:
+        if name.startswith("handlers/"):
+            assert members[name] == (ROOT / name).read_bytes()
+    assert json.loads(members["labels.json"]) == list(LABELS)
+
+
+def test_regression_has_no_labels(tmp_path: Path) -> None:
+    mar = payload(tmp_path, table=True).pack(tmp_path / "tiny.mar")
+    assert set(members_of(mar)) == COMMON | {"handlers/predict_table.py"}
+
+
+def test_nothing_of_the_other_rooms_is_packed_with_any_handler() -> None:
+    handlers = {handler.name for handler in (ROOT / "handlers").glob("*.py")}
+    assert handlers > {"classify_image.py", "predict_table.py"}
+    for handler in handlers:
+        files = SourceReader(ROOT).closure([f"handlers/{handler}"]).files
+        assert f"handlers/{handler}" in files
+        assert {path for path in files if not path.startswith("handlers/")} == set()
+
+
+def test_preprocess_json_is_the_spec(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "preprocess.json").write_bytes(members_of(packed)["preprocess.json"])
+    assert load_spec(tmp_path / "preprocess.json") == payload(tmp_path).meta.spec
+
+
+def project_with(tmp_path: Path, files: dict[str, str]) -> Path:
+    shutil.copytree(
+        ROOT / "handlers", tmp_path / "handlers", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_path: Path) -> None:
+    root = project_with(
+        tmp_path,
+        {
+            "handlers/classify_image.py": "from handlers.vision.boxes import crop\nimport words\n",
+            "handlers/vision/__init__.py": "",
+            "handlers/vision/boxes.py": "def f():\n    from . import edges\n",
+            "handlers/vision/edges.py": "",
+            "handlers/vision/unused.py": "",
+            "words.py": "",
+            "train/data.py": "",
+        },
+    )
+    members = members_of(payload(tmp_path).pack(tmp_path / "tiny.mar", root=root))
+    assert {name for name in members if name.endswith(".py")} == {
+        "handlers/__init__.py",
+        "handlers/classify_image.py",
+        "handlers/vision/__init__.py",
+        "handlers/vision/boxes.py",
+        "handlers/vision/edges.py",
+        "words.py",
+    }
+
+
+def test_missing_handler_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match=r"handlers/classify_image\.py: no such file"):
+        payload(tmp_path).pack(tmp_path / "tiny.mar", root=tmp_path)
+
+
+def test_manifest_names_the_recipes_model_and_handler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    mar = payload(tmp_path).pack(tmp_path / "tiny.mar")
+    assert json.loads(members_of(mar)[MANIFEST]) == {
+        "createdOn": "01/01/1980 00:00:00",
+        "runtime": "python",
+        "archiverVersion": ARCHIVER,
+        "model": {
+            "modelName": "tiny_image",
+            "modelVersion": "1.2",
+            "handler": "handlers.classify_image:handle",
+            "serializedFile": "model.pt",
+            "configFile": "model-config.yaml",
+        },
+    }
+
+
+def test_inventory_lists_every_other_member_with_its_digest(packed: Path) -> None:
+    members = members_of(packed)
+    inventory = msgspec.json.decode(members.pop(INVENTORY), type=Inventory)
+    assert inventory.members == {n: hashlib.sha256(c).hexdigest() for n, c in members.items()}
+    assert inventory.proven
+    assert inventory.format == 2
+
+
+def test_proof_says_where_the_model_comes_from(tmp_path: Path) -> None:
+    made = payload(tmp_path)
+    mar = made.pack(tmp_path / "tiny.mar")
+    proof = msgspec.json.decode(members_of(mar)[PROOF], type=Proof)
+    assert proof.recipe == canonical(image_recipe())
+    assert (proof.metrics, proof.splits) == (made.meta.metrics, made.meta.splits)
+    assert proof.versions == made.meta.versions
+    assert proof.parity == parity_report().summary()
+
+
+def test_failed_parity_is_never_packed(tmp_path: Path) -> None:
+    failed = parity_report(parity_case(), parity_case(ok=False, problem="differs"))
+    (tmp_path / "tiny.mar").write_bytes(b"old")
+    with pytest.raises(PackError, match="tiny_image: not packed: the parity gate did not pass"):
+        payload(tmp_path).pack(tmp_path / "tiny.mar", report=failed)
+    assert (tmp_path / "tiny.mar").read_bytes() == b"old"
+
+
+def test_same_project_in_another_folder_gives_the_same_archive(
+    packed: Path, tmp_path: Path
+) -> None:
+    root = project_with(tmp_path / "deep" / "down", {})
+    mar = payload(tmp_path).pack(tmp_path / "other.mar", root=root)
+    assert mar.read_bytes() == packed.read_bytes()
+
+
+def test_no_path_of_this_machine_is_inside(packed: Path) -> None:
+    content = packed.read_bytes()
+    assert str(ROOT).encode() not in content
+    assert str(Path.home()).encode() + b"/" not in content
