@@ -129,7 +129,7 @@ lint: setup
 	@$(PY) -m mypy
 
 check: lint
-	@$(PY) -m pytest -m "not torch and not onnx and not serve"
+	@$(PY) -m pytest -m "not torch and not onnx and not serve and not slow"
 
 test: lint
 	@$(PY) -m pytest -rs

@@ -21,6 +21,8 @@ from pipeline.cli import main
 from tests.archive.theirs import all_archived
 from tests.archive.unproven import CLASS, HANDLE, MODEL, make, members
 
+pytestmark = pytest.mark.slow
+
 # Of the archiver's own, and the time.
 NOT_COMPARED = {"createdOn", "archiverVersion"}
 

@@ -12,8 +12,14 @@ from recipes.errors import VerifyError
 from tests.archive.container.zips import zip_of
 from tests.archive.hostile import ALL, CASES, Hostile
 
+# Only who has run it knows that it was never asked anything.
+RUN = "a proof without golden samples"
+MARKS = {RUN: [pytest.mark.torch]}
 
-@pytest.mark.parametrize("hostile", CASES.values(), ids=CASES)
+
+@pytest.mark.parametrize(
+    "hostile", [pytest.param(it, id=name, marks=MARKS.get(name, [])) for name, it in CASES.items()]
+)
 def test_hostile_archive_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: Hostile
 ) -> None:

@@ -19,6 +19,8 @@ from archive.container.zip_write import ZipWriter
 from archive.write import EPOCH, SUFFIXES, ArchiveFormat, write_members
 from tests.archive.tiny import ROOT
 
+pytestmark = pytest.mark.slow
+
 MEASURED = """
 import resource, sys
 from pathlib import Path

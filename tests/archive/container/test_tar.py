@@ -279,6 +279,7 @@ def digests(file: Path, data: bytes) -> dict[str, str]:
     return found.members
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [STORED, WHOLE], ids=["stored", "deflated"])
 def test_every_bit_counts_or_is_known_not_to(tmp_path: Path, whole: bytes) -> None:
     healthy, passed = digests(tmp_path / "a.tar.gz", whole), set()

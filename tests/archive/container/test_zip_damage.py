@@ -13,6 +13,8 @@ from archive.container.zip_read import ZipArchive
 from tests.archive.container.conftest import Problems
 from tests.archive.container.zips import Member, extra, pieces, zip_of
 
+pytestmark = pytest.mark.slow
+
 FOLDER = 0o040755 << 16 | 0x10
 TIMES = {"extra": extra(0x5455, b"\3" * 9)}
 # What zlib makes of them; in full, so that another zlib changes nothing here.

@@ -477,6 +477,7 @@ WORKERS = st.tuples(WHOLE, WHOLE).map(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @example(parts=({}, {"handler": {"\x85": "\u2028 \x85"}}, {}), flow=True, ending="")
 @given(
