@@ -28,33 +28,43 @@ PYTHON_NAMED := $(filter command,$(origin PYTHON))
 
 # What a person types reaches a recipe as an environment variable, and there stands in quotes: make
 # never expands it and the shell never splits it, whatever is in it.
-$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON,$(if $(value $v),\
+$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK,$(if $(value $v),\
   $(eval override $v := $$(value $v))$(eval export $v)))
 
 ## Models (all of them, or MODEL=a,b; JOBS=n builds n at once)
 ##   make train      train and trace what is stale
 ##   make onnx       ... and export it to ONNX
-##   make parity     ... prove that the traced module and the ONNX file answer as the checkpoint does
+##   make parity     ... prove that the traced module and the ONNX file answer as the checkpoint does;
+##                   QUICK=1 is a look at it in a fraction of the time
+##   make report     ... and draw what was measured: build/index.html and a page for each model
 ##   make archive    ... pack, verify and publish the archives to model_store/
+##   make keep-worst commit the worst inputs that the gate found: MODEL=name
 ##   make verify     check every output against its recorded hash; MODEL may name a file.mar too
 ##   make explain    say for each step whether it is current, and if not what changed
 ##   make list       models, versions, metrics and state
-BUILD := train onnx parity archive verify
+BUILD := train onnx parity report archive verify
 
 # Several verbs are one run: the first one typed does the work for all of them.
 WANTED := $(filter $(MAKECMDGOALS),$(BUILD))
 LEAD := $(firstword $(filter $(BUILD),$(MAKECMDGOALS)))
 
+# A look at the gate is for `parity` alone, and only for who says yes to it.
+YES_TO_QUICK := $(filter 1 yes true,$(value QUICK))
+QUICK_OPTION := $(if $(filter-out parity,$(WANTED)),,$(if $(YES_TO_QUICK),--quick))
+
 .PHONY: $(BUILD)
 ifneq ($(LEAD),)
 $(LEAD): setup
-	@$(PY) -m pipeline $(WANTED) $(MODEL_OPTION) $(JOBS_OPTION)
+	@$(PY) -m pipeline $(WANTED) $(MODEL_OPTION) $(JOBS_OPTION) $(QUICK_OPTION)
 
 $(filter-out $(LEAD),$(WANTED)): $(LEAD)
 	@:
 endif
 
-.PHONY: explain list
+.PHONY: keep-worst explain list
+keep-worst: setup
+	@$(PY) -m pipeline keep-worst $(MODEL_OPTION)
+
 explain: setup
 	@$(PY) -m pipeline explain $(MODEL_OPTION)
 
@@ -91,11 +101,12 @@ publish:
 ##   make check      lint, types and the tests that need no torch: under a minute
 ##   make test       all that must hold at each change, a real server included
 ##   make prove      the long proofs: kills, seeds, figures
+##   make bench-parity    how long the parity gate takes, and in how much memory
 ##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
-##   make schema     rewrite recipes/schema.json and docs/reference/recipes.md
+##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/
-.PHONY: help setup doctor lint check test prove bench-archive lock schema clean
+.PHONY: help setup doctor lint check test prove bench-archive bench-parity lock schema clean
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -137,6 +148,9 @@ test: lint
 prove: setup
 	@$(PY) -m ci.prove
 
+bench-parity: setup
+	@$(PY) -m ci.prove gate_speed
+
 bench-archive: setup
 	@$(PY) -m ci.prove archive_speed verify_speed
 
@@ -145,6 +159,7 @@ lock:
 
 schema: setup
 	@$(PY) -m recipes.schema
+	@$(PY) -m archive.parity.schema
 
 clean:
 	@echo "clean: removing build/, model_store/ and dist/"

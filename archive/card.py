@@ -14,13 +14,13 @@ from archive.container.open import open_archive
 from archive.container.types import Container, Digests, Unreadable
 from archive.contents import Contents, read_contents
 from archive.names import printable
+from archive.parity.types import Summary
 from archive.rules.config import read_config
 from archive.types import (
     GOLDEN_INDEX,
     INVENTORY,
     WORKFLOW_INVENTORY,
     GoldenIndex,
-    ParitySummary,
     from_json,
 )
 from recipes.errors import VerifyError
@@ -43,7 +43,7 @@ class Card(Struct, frozen=True, kw_only=True):
     manifest: dict[str, Any]
     config: dict[str, Any]
     metrics: dict[str, float]
-    parity: ParitySummary | None
+    parity: Summary | None
     versions: dict[str, str]
     golden_samples: int
     members: dict[str, Member]

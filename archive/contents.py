@@ -161,6 +161,8 @@ def _against_inventory(where: str, inventory: Inventory, found: dict[str, str]) 
 def _against_proof(proof: Proof, manifest: Manifest) -> Iterator[str]:
     if not proof.parity.ok:
         yield f"{PROOF}: the parity gate that it records did not pass"
+    if not proof.answers.ok:
+        yield f"{PROOF}: the handler's answers that it records were not right"
     said = {"modelName": manifest.model.model_name, "modelVersion": manifest.model.model_version}
     for key, declared in (("modelName", "name"), ("modelVersion", "version")):
         if said[key] != proof.recipe.get(declared):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -14,6 +16,10 @@ from torch import nn
 from recipes.errors import ExportError
 
 ONNX = "model.onnx"
+# The names of its one input and its one output.
+INPUT, OUTPUT = "input", "output"
+# The key of a file's metadata that says which weights are in it.
+ORIGIN = "marwright.weights"
 # A protobuf message cannot exceed 2 GiB; what else is in the file needs room too.
 INLINE_LIMIT = 2**31 - 64 * 2**20
 
@@ -24,21 +30,27 @@ def export_onnx(
     opset: int,
     folder: Path,
     *,
+    dynamic: Mapping[int, tuple[str, int, int]] | None = None,
+    origin: str = "",
     inline_limit: int = INLINE_LIMIT,
 ) -> Path:
     """Write `model.onnx`, from `input` float32 `(batch, *shape)` to `output` `(batch, outputs)`.
 
-    The weights are inside; above `inline_limit` bytes they are in one `model.onnx.data` beside
-    it. Raises `ExportError` when the exporter fails, gives another opset, or loses the dynamic
-    axis, and when the ONNX checker refuses the file.
+    `dynamic` names further axes of a sample that may vary, with the least and the most of each.
+    `origin` is the SHA-256 of the checkpoint's weights, and is kept in the file's metadata. The
+    weights are inside; above `inline_limit` bytes they are in one `model.onnx.data` beside it.
+    Raises `ExportError` when the exporter fails, gives another opset, or loses a dynamic axis,
+    and when the ONNX checker refuses the file.
     """
     model.eval()
-    exported = _export(model, shape, opset)
+    exported = export_program(model, shape, opset, dynamic or {}).model
     for graph in (exported.graph, *(f.graph for f in exported.functions.values())):
         _strip(graph)
     exported.metadata_props.clear()
+    if origin:
+        exported.metadata_props[ORIGIN] = origin
     exported.doc_string = None
-    _check_declared(exported, opset)
+    _check_declared(exported, opset, dynamic or {})
     path = folder / ONNX
     initializers = exported.graph.initializers.values()
     weights = sum(value.const_value.nbytes for value in initializers if value.const_value)
@@ -51,7 +63,16 @@ def export_onnx(
     return path
 
 
-def _export(model: nn.Module, shape: tuple[int, ...], opset: int) -> ir.Model:
+def export_program(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    opset: int,
+    dynamic: Mapping[int, tuple[str, int, int]],
+) -> torch.onnx.ONNXProgram:
+    """Return what torch's exporter makes of a model. Raises `ExportError` when it fails."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, (name, least, most) in dynamic.items():
+        axes[axis + 1] = torch.export.Dim(name, min=least, max=most)
     with warnings.catch_warnings():
         # The exporter's own use of what torch deprecates is not for our users to mend.
         warnings.simplefilter("ignore", FutureWarning)
@@ -62,16 +83,16 @@ def _export(model: nn.Module, shape: tuple[int, ...], opset: int) -> ir.Model:
                 (torch.zeros(2, *shape),),
                 dynamo=True,
                 opset_version=opset,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=(axes,),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ExportError(f"the model cannot be exported to ONNX: {reason}") from error
     assert program is not None
-    return program.model
+    return program
 
 
 def _strip(graph: ir.Graph) -> None:
@@ -88,7 +109,9 @@ def _strip(graph: ir.Graph) -> None:
         value.doc_string = None
 
 
-def _check_declared(exported: ir.Model, opset: int) -> None:
+def _check_declared(
+    exported: ir.Model, opset: int, dynamic: Mapping[int, tuple[str, int, int]]
+) -> None:
     actual = exported.graph.opset_imports.get("", 0)
     if actual != opset:
         raise ExportError(
@@ -99,6 +122,14 @@ def _check_declared(exported: ir.Model, opset: int) -> None:
             raise ExportError(
                 f"{value.name}: the batch axis is fixed at {value.shape and value.shape[0]}: the "
                 "model bakes a batch size into its graph"
+            )
+    for axis, (name, least, most) in dynamic.items():
+        [value] = exported.graph.inputs
+        assert value.shape is not None
+        if not value.shape.is_dynamic(axis + 1):
+            raise ExportError(
+                f"{value.name}: the {name} is fixed at {value.shape[axis + 1]}, and the recipe "
+                f"says {least} to {most}: the model bakes a size into its graph"
             )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from archive.container.writer import Content
 from archive.manifest import ManifestModel, write_manifest
 from archive.model_config import model_config
+from archive.parity.types import ParityReport
 from archive.sources import SourceReader
 from archive.types import (
     MANIFEST,
     MODEL_CONFIG,
     PROOF,
+    AnswersReport,
     Artifact,
-    ParityReport,
     Proof,
     to_json,
 )
@@ -33,14 +34,15 @@ def pack_proven(
     recipe: Recipe,
     traced: Path,
     report: ParityReport,
+    answers: AnswersReport,
     meta: Meta,
     golden: Mapping[str, bytes],
     *,
     root: Path,
     target: Path,
 ) -> Artifact:
-    """Write the archive of a recipe's model. Raises `PackError` unless `report.ok`."""
-    if not report.ok:
+    """Write the archive of a recipe's model. Raises `PackError` unless both reports are ok."""
+    if not (report.ok and answers.ok):
         raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
     model = ManifestModel(
         model_name=recipe.name,
@@ -54,6 +56,7 @@ def pack_proven(
         metrics=meta.metrics,
         splits=meta.splits,
         parity=report.summary(),
+        answers=answers,
         versions=meta.versions,
     )
     members: dict[str, Content] = {

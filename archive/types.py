@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+
+from archive.parity.types import Summary
 
 # Of the inventory; written down in docs/reference/archive-format.md.
 FORMAT = 2
@@ -50,64 +52,23 @@ class Packed:
     notes: tuple[str, ...]
 
 
-class ParityCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One backend at one batch size against the eager checkpoint, over `samples` rows.
-
-    Differences are of raw outputs; `worst_sample` is an index into the compared samples;
-    `flips` counts samples whose largest output is another one (classification).
+class AnswersReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the handler made of held-out requests over each export; `ok` if of every one the
+    right answer. `notes` say what could not be judged.
     """
 
-    backend: Literal["torchscript", "onnxruntime"]
-    batch: int
-    samples: int
-    max_abs: float
-    max_rel: float
-    flips: int
-    worst_sample: int
     ok: bool
-    problem: str = ""
-
-
-class ParitySummary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A report without its cases: their batch sizes, and the worst that was measured."""
-
-    ok: bool
-    atol: float
-    rtol: float
-    samples: int
-    batches: list[int]
-    max_abs: float
-    flips: int
-
-
-class ParityReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the gate measured; `ok` only if every case is, and there are some."""
-
-    atol: float
-    rtol: float
-    samples: int
-    cases: list[ParityCase]
-    ok: bool
+    requests: int
+    exports: list[str]
+    problems: list[str]
+    notes: list[str] = []
 
     def __post_init__(self) -> None:
-        if self.ok != (bool(self.cases) and all(case.ok for case in self.cases)):
-            raise ValueError(f"ok is {self.ok}, its {len(self.cases)} cases say otherwise")
-
-    def worst(self) -> ParityCase:
-        """Return the case with the largest difference, of those that fail if any does."""
-        return min(self.cases, key=lambda case: (case.ok, -case.max_abs))
-
-    def summary(self) -> ParitySummary:
-        """Return what an archive carries of the report."""
-        return ParitySummary(
-            ok=self.ok,
-            atol=self.atol,
-            rtol=self.rtol,
-            samples=self.samples,
-            batches=sorted({case.batch for case in self.cases}),
-            max_abs=max(case.max_abs for case in self.cases),
-            flips=sum(case.flips for case in self.cases),
-        )
+        if self.ok != (bool(self.requests and self.exports) and not self.problems):
+            raise ValueError(
+                f"ok is {self.ok}; its {self.requests} requests to {len(self.exports)} exports "
+                f"with {len(self.problems)} problems say otherwise"
+            )
 
 
 class GoldenSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,7 +107,8 @@ class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recipe: dict[str, Any]
     metrics: dict[str, float]
     splits: dict[str, str]
-    parity: ParitySummary
+    parity: Summary
+    answers: AnswersReport
     versions: dict[str, str]
 
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from handlers.preprocess import image_tensor, table_tensor
 from handlers.request import BadRequest
-from handlers.spec import ImageSpec, TableSpec
+from handlers.spec import MAX_ROWS, ImageSpec, TableSpec
 
 # What a person may send. Pillow knows many more formats; each is code that a stranger's bytes
 # could reach.
@@ -25,8 +25,6 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # Far above any photograph that is worth classifying, far below what exhausts a worker: measured,
 # an image of 32 megapixels takes up to about 250 MiB as RGB, and 490 MiB as RGBA.
 MAX_PIXELS = 32_000_000
-# A request of more rows would hold up its neighbours in the batch.
-MAX_ROWS = 1000
 
 _FEW_PIXELS = f"at most {MAX_PIXELS} are accepted"
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}

@@ -17,6 +17,9 @@ from typing import Any, Literal
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ImageFit = Literal["stretch", "crop"]
 
+# Of a table in one request; more rows would hold up its neighbours in the batch.
+MAX_ROWS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:

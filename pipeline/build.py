@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
+from pipeline.plan import STEPS
 from pipeline.state import changed_outputs, read_record
 from pipeline.status import output_digests, status_of, statuses
 from pipeline.step import Step
@@ -45,7 +46,9 @@ def build(
     outcomes = {name: Outcome(model=name) for name in recipes}
     for name, recipe in recipes.items():
         with told(outcomes[name]):
-            if any(s.state != "current" for s in statuses(recipe, steps, layout, keys)):
+            found = [*statuses(recipe, steps, layout, keys)]
+            clear_failures((s.step for s in found if s.state == "current"), name, layout)
+            if any(s.state != "current" for s in found):
                 stale.append(recipe)
     keys.save_cache()
     if stale:
@@ -72,22 +75,36 @@ def build_model(
 ) -> Outcome:
     """Build one model under its lock, judging each step once those before it are done."""
     from pipeline.build_log import note_step
-    from pipeline.run_step import run_step, sweep
+    from pipeline.report import draw_failed
+    from pipeline.run_step import StepError, forget, run_step, sweep
 
     outcome = Outcome(model=recipe.name)
     with told(outcome), locked(recipe.name, layout, display.say) as lock:
         sweep(recipe.name, layout)
         made: dict[str, str] = {}
         for step in steps:
+            if not step.applies(recipe):
+                forget(step, recipe.name, layout)
+                continue
             outcome.failed_step = step.name
             # Made anew: sources may have changed while we waited, or while a step ran.
             keys = KeyMaker(layout)
             inputs = {name: made[name] for name in step.inputs if name in made}
             status = status_of(step, recipe, layout, keys, inputs)
             record = status.record
-            if status.state == "stale":
+            if status.state == "current":
+                clear_failures([step], recipe.name, layout)
+            else:
                 with display.step(recipe.name, step.name, status.reasons) as shown:
-                    run = run_step(status, recipe, inputs, layout, lock, shown.progress)
+                    try:
+                        run = run_step(status, recipe, inputs, layout, lock, shown.progress)
+                    except StepError:
+                        try:
+                            draw_failed(recipe, layout.failed(recipe.name, step.name))
+                        # Whatever the step left there: why it failed must be told.
+                        except Exception as error:  # noqa: BLE001
+                            display.say(f"{recipe.name}: no page of what failed: {error}")
+                        raise
                     shown.done(run.record.note)
                 record = run.record
                 outcome.ran[step.name] = run.seconds
@@ -96,6 +113,15 @@ def build_model(
             made |= output_digests(step, record, recipe, layout)
         outcome.failed_step = ""
     return outcome
+
+
+def clear_failures(current: Iterable[Step], model: str, layout: Layout) -> None:
+    """Remove what steps left when they failed, once they are current again."""
+    for step in current:
+        if (failed := layout.failed(model, step.name)).exists():
+            import shutil
+
+            shutil.rmtree(failed, ignore_errors=True)
 
 
 @contextmanager
@@ -129,7 +155,7 @@ def locked(model: str, layout: Layout, say: Callable[[str], None]) -> Iterator[i
 
 def damaged(model: str, layout: Layout) -> list[str]:
     """Re-hash every recorded output; returns a line for each that is not what was built."""
-    records = sorted((layout.folder(model) / "state").glob("*.json"))
+    records = [path for step in STEPS if (path := layout.record(model, step.name)).exists()]
     if not records:
         return []
     problems = []

@@ -16,7 +16,7 @@ from pipeline.interrupt import end_at_once
 from pipeline.layout import Layout
 from pipeline.pack import add_options as add_pack_options
 from pipeline.pack_workflow import add_options as add_workflow_options
-from pipeline.plan import GOALS, furthest, steps_up_to
+from pipeline.plan import GOALS, furthest, steps_of_quick_look, steps_up_to
 from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
 from recipes.load import load_recipes
 from recipes.types import Recipe
@@ -27,7 +27,8 @@ Run = Callable[[argparse.Namespace, Layout], int]
 _BUILD_HELP = {
     "train": "train and trace: build/<model>/weights.safetensors and model.pt",
     "onnx": "... and export: build/<model>/model.onnx",
-    "parity": "... and compare both with the checkpoint: build/<model>/parity.json",
+    "parity": "... and run the gate: build/<model>/parity.json and answers.json",
+    "report": "... and draw: build/<model>/report.html, and build/index.html, which it opens",
     "archive": "... and pack, verify and publish: model_store/<model>.mar",
     "verify": "the same, after re-hashing every output; or check any .mar files given",
 }
@@ -59,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         _add_models(build)
         _add_jobs(build)
+        if verb == "parity":
+            build.add_argument(
+                "--quick", action="store_true",
+                help="a look at the gate in a fraction of its time; nothing is packed after it",
+            )  # fmt: skip
         if verb == "verify":
             build.add_argument("--json", action="store_true", help="reports of files as JSON")
             build.add_argument(
@@ -90,6 +96,21 @@ def parser() -> argparse.ArgumentParser:
     release = add("release", "build everything from clean, run every gate, fill dist/", _release)
     release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
     _add_jobs(release)
+    kept = add("keep-worst", "commit the worst inputs that the gate found, to be tried first",
+               _keep_worst)  # fmt: skip
+    _add_models(kept)
+    zoo = add(
+        "parity-zoo",
+        "a quick look of the gate at every classification architecture of torchvision",
+        _zoo,
+    )
+    zoo.add_argument("names", nargs="*", metavar="ARCHITECTURE", help="all of them without it")
+    _add_jobs(zoo)
+    zoo.add_argument("--threads", type=_positive, default=1, metavar="N", help="of each process")
+    zoo.add_argument(
+        "--memory", type=_positive, default=16, metavar="GIB", help="for all processes together"
+    )
+    zoo.add_argument("--again", action="store_true", help="what stands in the table as well")
     add("doctor", "versions of everything that matters, and what is wrong with them", _doctor)
     return top
 
@@ -202,6 +223,22 @@ def _release(args: argparse.Namespace, layout: Layout) -> int:
     return release(args.version, layout, jobs=args.jobs)
 
 
+def _keep_worst(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.keep_worst import keep_worst
+
+    recipes, unreadable = _load(_names(args.model), layout)
+    for error in unreadable.values():
+        raise error
+    return keep_worst(recipes, layout)
+
+
+def _zoo(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.parity_zoo import Limits, parity_zoo
+
+    limits = Limits(jobs=args.jobs, threads=args.threads, memory_gib=args.memory)
+    return parity_zoo(layout, args.names, limits, again=args.again)
+
+
 def _doctor(args: argparse.Namespace, layout: Layout) -> int:
     from pipeline.doctor import main
 
@@ -236,11 +273,22 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
                 if problems := damaged(outcome.model, layout):
                     raise VerifyError("\n".join([*problems, "`make archive` builds it again"]))
     whole = {name: recipe for name, recipe in recipes.items() if not outcomes[name].error}
-    built = build(whole, steps_up_to(furthest(verbs)), layout, jobs=args.jobs)
+    if getattr(args, "quick", False):
+        if verbs != ["parity"]:
+            raise UsageError(f"--quick is for `parity` alone, not for {' '.join(verbs)}")
+        steps = steps_of_quick_look()
+    else:
+        steps = steps_up_to(furthest(verbs))
+    built = build(whole, steps, layout, jobs=args.jobs)
     outcomes |= {outcome.model: outcome for outcome in built}
     from pipeline.summary import summarise
 
-    return summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
+    code = summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
+    if "report" in verbs:
+        from pipeline.report import draw_index
+
+        draw_index(_load([], layout)[0], layout)
+    return code
 
 
 def is_archive(target: str) -> bool:

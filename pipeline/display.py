@@ -96,8 +96,10 @@ class ShownStep:
             if now - self._last_line < _PLAIN_INTERVAL_S:
                 return
             self._last_line = now
-        left = (now - self._started) * (total - done) / done
-        self._display.say(f"{self._name} {done}/{total} · {text} · at most {left:.0f} s left")
+        left = ""
+        if done:
+            left = f" · at most {(now - self._started) * (total - done) / done:.0f} s left"
+        self._display.say(f"{self._name} {done}/{total} · {text}{left}")
 
     def done(self, note: str) -> None:
         """Say what came out."""

@@ -94,7 +94,8 @@ def _model_facts(card: Card) -> list[tuple[str, str]]:
     facts += [(name, f"{value:.4f}") for name, value in card.metrics.items()]
     if card.parity is not None:
         facts.append(
-            ("parity", f"≤ {card.parity.max_abs:.1e} at batches "
+            ("parity", f"{card.parity.worst_ratio:.2g} of the limit, errors ≤ "
+             f"{card.parity.max_error:.1e}, at batches "
              f"{', '.join(map(str, card.parity.batches))}, {card.parity.flips} flips")
         )  # fmt: skip
     facts.append(("golden samples", str(card.golden_samples)))

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from archive.files import write_bytes
+from archive.files import sha256_file, write_bytes
 from archive.sources import SourceReader
 from archive.types import read_json
 from pipeline.data_files import DataFiles
@@ -77,6 +77,9 @@ class KeyMaker:
         for name in {*run.third_party, *packed.third_party, *step.packages}:
             distribution = self._distribution(name)
             parts[f"package {distribution}"] = self._versions.get(distribution, "not installed")
+        for path in step.committed(recipe):
+            file = self._root / path
+            parts[f"file {path}"] = sha256_file(file) if file.exists() else "not there"
         if step.reads_data:
             parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.files}
         if step.on_device:

@@ -26,6 +26,10 @@ class Layout:
         """Return the build folder of a model."""
         return self.root / self.build / model
 
+    def failed(self, model: str, step: str) -> Path:
+        """Return where a step that failed leaves what a person should look at."""
+        return self.folder(model) / "failed" / step
+
     def record(self, model: str, step: str) -> Path:
         """Return the file that records a step's last complete run."""
         return self.folder(model) / "state" / f"{step}.json"

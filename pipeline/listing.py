@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archive.files import sha256_file
-from archive.types import ParityReport, read_json
+from archive.parity.types import ParityReport, Summary
+from archive.types import read_json
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
@@ -32,15 +33,28 @@ class Facts:
 
 def facts_of(model: str, layout: Layout) -> Facts:
     """Return what the last build of a model left."""
-    meta = read_json(layout.folder(model) / "meta.json", dict[str, Any]) or {}
     report = read_json(layout.folder(model) / "parity.json", ParityReport)
-    metric = MAIN_METRIC.get(meta.get("task", ""), "")
-    value = meta.get("metrics", {}).get(metric)
     return Facts(
-        metric=_NONE if value is None else f"{metric} {value:.4f}",
-        parity=_NONE if report is None else f"≤ {report.summary().max_abs:.1e}",
+        metric=metric_of(model, layout) or _NONE,
+        parity=_NONE if report is None else _parity(report.summary()),
         published=_published(model, layout),
     )
+
+
+def metric_of(model: str, layout: Layout) -> str:
+    """Return a model's main metric on the test split, ready to be printed; nothing without one."""
+    meta = read_json(layout.folder(model) / "meta.json", dict[str, Any]) or {}
+    metric = MAIN_METRIC.get(meta.get("task", ""), "")
+    value = meta.get("metrics", {}).get(metric)
+    return "" if value is None else f"{metric} {value:.4f}"
+
+
+def _parity(summary: Summary) -> str:
+    """Return the largest error on held-out samples, how much of what is allowed was used, and
+    what a reduced precision costs of the metric.
+    """
+    cost = "" if summary.drop is None else f", {summary.precision} {-summary.drop:+z.2f} points"
+    return f"≤ {summary.max_error:.1e}, {100 * summary.worst_ratio:.0f} % of limit{cost}"
 
 
 def _published(model: str, layout: Layout) -> str:

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from pipeline.step import Step
-from pipeline.steps import archive, onnx, parity, trace, train, verify
+from pipeline.steps import (
+    answers,
+    archive,
+    onnx,
+    parity,
+    quantise,
+    report,
+    trace,
+    train,
+    verify,
+)
+from pipeline.steps import quick as quick_step
 
 STEPS: tuple[Step, ...] = (
     train.STEP,
     trace.STEP,
     onnx.STEP,
+    quantise.STEP,
     parity.STEP,
+    answers.STEP,
+    report.STEP,
     archive.STEP,
     verify.STEP,
 )
 
-# A verb builds up to a step. `archive` ends in the store, so it verifies what it made.
+# A verb builds up to a step. The gate ends with the handler's answers, and `archive` in the store,
+# so it verifies what it made.
 GOALS = {
     "train": "trace",
     "onnx": "onnx",
-    "parity": "parity",
+    "parity": "answers",
+    "report": "report",
     "archive": "verify",
     "verify": "verify",
 }
@@ -28,6 +44,11 @@ def steps_up_to(goal: str) -> tuple[Step, ...]:
     """Return the steps in order, up to and with the named one."""
     names = [step.name for step in STEPS]
     return STEPS[: names.index(goal) + 1]
+
+
+def steps_of_quick_look() -> tuple[Step, ...]:
+    """Return the steps of `parity --quick`: a look at the gate, which leads to no archive."""
+    return (*steps_up_to("quantise"), quick_step.STEP)
 
 
 def furthest(verbs: list[str]) -> str:

@@ -90,6 +90,8 @@ def _collect(version: str, models: list[str], layout: Layout, dist: Path) -> Non
             copy_with_side_file(folder / "model.onnx", onnx)
         else:
             shutil.copyfile(folder / "model.onnx", onnx)
+        if (int8 := folder / "model.int8.onnx").exists():
+            shutil.copyfile(int8, dist / f"{model}-{version}.int8.onnx")
         reports[model] = msgspec.json.decode((folder / "parity.json").read_bytes())
     (dist / "parity.json").write_bytes(to_json(reports))
     lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted(dist.iterdir())]

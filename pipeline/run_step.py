@@ -21,7 +21,7 @@ from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
 from pipeline.state import Output, Record, write_record
 from pipeline.status import Status, differences
-from pipeline.step import Progress
+from pipeline.step import Progress, Step
 from recipes.errors import MarwrightError
 from recipes.types import Recipe, canonical
 
@@ -71,7 +71,7 @@ def run_step(
     old or new complete files, and a record only for complete ones. Raises `StepError`.
     """
     step, folder = status.step, layout.folder(recipe.name)
-    out, failed = folder / f".{step.name}.out", folder / "failed" / step.name
+    out, failed = folder / f".{step.name}.out", layout.failed(recipe.name, step.name)
     for stale in (out, failed):
         shutil.rmtree(stale, ignore_errors=True)
     out.mkdir(parents=True)
@@ -113,6 +113,13 @@ def _require_unchanged(
         )
 
 
+def step_environment(threads: int) -> dict[str, str]:
+    """Return all that a process that computes gets of the environment."""
+    chosen = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    chosen |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    return chosen | {"PYTHONHASHSEED": "0"}
+
+
 def _run_child(
     task: dict[str, Any],
     recipe: Recipe,
@@ -122,9 +129,7 @@ def _run_child(
     progress: Progress,
 ) -> dict[str, Any]:
     """Return the child's last event; without one, what is known of its end."""
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(recipe.fit.threads))
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    environment |= {**threads, "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
+    environment = step_environment(recipe.fit.threads) | {"PYTHONPATH": str(root)}
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     last: dict[str, Any] = {}
@@ -205,6 +210,15 @@ def _publish(recipe: Recipe, layout: Layout) -> None:
     )
     report = msgspec.json.decode(verified.read_bytes(), type=VerifyReport)
     publish(mar, report, layout.store_target(recipe.name))
+
+
+def forget(step: Step, model: str, layout: Layout) -> None:
+    """Remove what a step made while it applied. To be called under the model's lock."""
+    # First the record: without one the outputs are nobody's.
+    layout.record(model, step.name).unlink(missing_ok=True)
+    shutil.rmtree(layout.failed(model, step.name), ignore_errors=True)
+    for name in step.all_outputs:
+        (layout.root / layout.output(model, name)).unlink(missing_ok=True)
 
 
 def sweep(model: str, layout: Layout) -> None:

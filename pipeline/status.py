@@ -54,6 +54,8 @@ def statuses(
     made: dict[str, str] = {}
     unknown: dict[str, str] = {}
     for step in steps:
+        if not step.applies(recipe):
+            continue
         pending = [unknown[name] for name in step.inputs if name in unknown]
         if pending:
             unknown |= dict.fromkeys(step.all_outputs, step.name)

@@ -18,6 +18,10 @@ def _none(_: Recipe) -> tuple[str, ...]:
     return ()
 
 
+def _always(_: Recipe) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A step, as its key sees it. All of it is torch-free; the work is `run` in the same module.
@@ -32,8 +36,11 @@ class Step:
     packages: distributions that matter without being imported by our code.
     publishes: whether `<model>.mar` goes into the model store once it is done; it then reads
         `model.mar` and makes a `verify.json`.
+    committed: files of the project that it reads if they are there; their bytes count.
     reads_data: whether it opens the data set, so that the content of `[data] files` counts.
     on_device: whether its outputs depend on the class of device that it runs on.
+    applies: whether there is such a step for a recipe; where there is none, nothing of it is
+        run, listed or kept.
     """
 
     name: str
@@ -44,9 +51,11 @@ class Step:
     sources: Callable[[Recipe], tuple[str, ...]] = _none
     packed: Callable[[Recipe], tuple[str, ...]] = _none
     packages: tuple[str, ...] = ()
+    committed: Callable[[Recipe], tuple[str, ...]] = _none
     publishes: bool = False
     reads_data: bool = False
     on_device: bool = False
+    applies: Callable[[Recipe], bool] = _always
 
     @property
     def all_outputs(self) -> tuple[str, ...]:

@@ -30,9 +30,9 @@ STOCK_HANDLERS = frozenset(
 )  # fmt: skip
 
 # Folders under build/ that belong to no model.
-RESERVED_FOLDERS = frozenset({"release", "serve"})
+RESERVED_FOLDERS = frozenset({"parity-zoo", "release", "serve"})
 # `python -m pipeline verify archive`: a build verb's word is never read as a model's.
-BUILD_VERBS = frozenset({"train", "onnx", "parity", "archive", "verify"})
+BUILD_VERBS = frozenset({"train", "onnx", "parity", "report", "archive", "verify"})
 RESERVED_NAMES = RESERVED_FOLDERS | BUILD_VERBS
 
 
@@ -142,6 +142,10 @@ def _impossible(value: Any) -> str:
 
 def _explain(message: str, raw: Mapping[str, Any]) -> str:
     """Turn msgspec's `reason - at `$.fit.epochs`` into `[fit] epochs: reason`."""
+    if found := re.fullmatch(r"Invalid enum value (['\"].*['\"]) - at `key` in (`\$.*`)", message):
+        key = str(ast.literal_eval(found[1]))
+        _, keys, _ = _located(f"a key - at {found[2]}", raw)
+        return f"{_key([*keys, key])}: unknown key{suggestion(key, _choices(keys, raw))}"
     reason, keys, value = _located(message, raw)
     if missing := re.search(r"missing required field `(.+?)`", reason):
         return f"{_key([*keys, missing[1]])}: required, but missing"
@@ -162,19 +166,31 @@ def _located(message: str, raw: Mapping[str, Any]) -> tuple[str, list[str], Any]
     keys: list[str] = []
     value: Any = raw
     for step in re.findall(r"[^.\[\]`]+|\[\d+\]|\[\.{3}\]", place if reason else ""):
-        if isinstance(value, list) and step.strip("[]").isdecimal():
+        at = step.strip("[]")
+        if isinstance(value, list) and at.isdecimal() and int(at) < len(value):
             keys[-1] += step
-            value = value[int(step.strip("[]"))]
+            value = value[int(at)]
             continue
         if isinstance(value, Mapping) and step == "[...]":
-            # Some value of a free table; only `[model.params]` is one.
-            step = next(k for k, v in value.items() if not isinstance(v, (int, float, str)))
+            step = _refused(keys, value, raw)
         if not isinstance(value, Mapping) or step not in value:
             # Not a place after all, but the name of a key that looks like one.
             return message, [], raw
         keys.append(step)
         value = value[step]
     return reason or message, keys, value
+
+
+def _refused(keys: list[str], table: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """Return the first key of a table `[section.key]` whose value is refused; "" if none is."""
+    fields = msgspec.structs.fields(_section_type(keys[:-1], raw))
+    kind = next((f.type for f in fields if f.name == keys[-1]), Any) if keys else Any
+    for key, value in table.items():
+        try:
+            msgspec.convert({key: value}, kind)
+        except msgspec.ValidationError:
+            return key
+    return ""
 
 
 def _key(keys: list[str]) -> str:
@@ -184,7 +200,9 @@ def _key(keys: list[str]) -> str:
     return f"[{'.'.join(keys[:-1])}] {keys[-1]}" if keys else "the recipe"
 
 
-_SECTIONS = frozenset({"data", "preprocess", "model", "fit", "export", "postprocess", "serve"})
+_SECTIONS = frozenset(
+    {"data", "preprocess", "model", "fit", "export", "parity", "postprocess", "serve"}
+)
 
 
 def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:

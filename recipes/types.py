@@ -16,11 +16,18 @@ Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=0.5)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
+SizeRange = Annotated[tuple[Positive, Positive], Meta(description="least and most")]
 # A model's name, and a module's: what may stand in `train/models/<name>.py` and be imported.
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 ModuleName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
+# Of the parity gate; docs/adr/0009-calibrated-tolerance.md derives them from measurements.
+DEFAULT_K = 8.0
+DEFAULT_K_BF16 = 2.0
+DEFAULT_FLOOR = 1e-6
+
 Task = Literal["classification", "regression"]
+Precision = Literal["fp32", "bf16", "int8"]
 # What `minimum_metric` speaks of, and what tables show.
 MAIN_METRIC: dict[str, str] = {"classification": "accuracy", "regression": "r2"}
 # Labels belong to images and values to rows, in `train/types.py` and in the handlers.
@@ -120,11 +127,73 @@ class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[export]`: the ONNX file, and how closely it must agree with the checkpoint."""
+    """`[export]`: what is made of the checkpoint."""
 
     opset: Annotated[int, Meta(ge=18, le=23), _about("The ONNX operator set")] = 20
-    atol: Annotated[PositiveFloat, _about("Largest absolute difference of an output")] = 1e-4
-    rtol: Annotated[PositiveFloat, _about("Largest relative difference of an output")] = 1e-4
+    precision: Annotated[
+        Precision,
+        _about(
+            "bf16: the traced module computes in bfloat16; int8: the ONNX file is quantised, "
+            "calibrated on training samples"
+        ),
+    ] = "fp32"
+    dynamic: Annotated[
+        dict[Literal["height", "width"], SizeRange],
+        _about("Axes of an image that may vary, each as [least, most] pixels"),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        for axis, (least, most) in self.dynamic.items():
+            if least >= most:
+                raise ValueError(f"dynamic {axis} = [{least}, {most}]: the least comes first")
+
+    @property
+    def dynamic_axes(self) -> dict[int, tuple[str, int, int]]:
+        """The axes of a sample `(channels, height, width)` that vary: name, least and most."""
+        places = {"height": 1, "width": 2}
+        return {places[axis]: (axis, *sizes) for axis, sizes in sorted(self.dynamic.items())}
+
+
+class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[parity]`: how closely the exports must agree with the checkpoint, and how hard to look."""
+
+    k: Annotated[
+        PositiveFloat,
+        _about("The error of an export, at most, in errors of eager torch (against float64)"),
+    ] = DEFAULT_K
+    k_bf16: Annotated[
+        PositiveFloat,
+        _about("The same of a traced module in bfloat16, in errors of eager torch in bfloat16"),
+    ] = DEFAULT_K_BF16
+    floor: Annotated[
+        PositiveFloat, _about("What is allowed on top, as a part of the outputs' size")
+    ] = DEFAULT_FLOOR
+    reason: Annotated[
+        str, _about("Why a tolerance is looser than the default; required, and reported")
+    ] = ""
+    samples: Annotated[
+        int,
+        Meta(ge=2),
+        _about("Held-out samples at most; large models get fewer, by their FLOPs"),
+    ] = 1024
+    search: Annotated[
+        int, Meta(ge=0), _about("Real samples that the worst-case search starts from; 0 is none")
+    ] = 16
+    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("Of drawn inputs and of the search")] = 0
+    max_metric_drop: Annotated[
+        NonNegativeFloat,
+        _about("What bf16 or int8 may cost of the test metric, in points (hundredths)"),
+    ] = 0.5
+
+    def __post_init__(self) -> None:
+        defaults = {"k": DEFAULT_K, "k_bf16": DEFAULT_K_BF16, "floor": DEFAULT_FLOOR}
+        looser = [
+            f"{key} = {getattr(self, key):g} is looser than {default:g}"
+            for key, default in defaults.items()
+            if getattr(self, key) > default
+        ]
+        if looser and not self.reason.strip():
+            raise ValueError(f"{', '.join(looser)}: say why in reason")
 
 
 class Postprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,6 +243,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Model
     fit: Fit = Fit()
     export: Export = Export()
+    parity: Parity = Parity()
     postprocess: Postprocess = Postprocess()
     serve: Serve
 
@@ -186,6 +256,16 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if self.fit.shift and kind != "image":
             raise ValueError("[fit] shift moves images, and a table has none: remove it")
+        for axis, (least, most) in self.export.dynamic.items():
+            if not isinstance(self.preprocess, ImagePreprocess):
+                raise ValueError(
+                    "[export] dynamic is of images, and a table has no sizes: remove it"
+                )
+            if not least <= (size := getattr(self.preprocess, axis)) <= most:
+                raise ValueError(
+                    f"[export] dynamic {axis} = [{least}, {most}] does not hold [preprocess] "
+                    f"{axis} = {size}"
+                )
 
 
 def canonical(value: Struct) -> Any:

@@ -23,7 +23,7 @@ sleep "${FAKE_SECONDS:-0}"
 [ ! -e "$HOUSE/build" ] || echo "$3" >>"$HOUSE/saw-build"
 exit "${FAKE_STATUS:-0}"
 """
-OURS = ("MODEL", "JOBS", "PORT", "INPUT", "VERSION", "TORCH", "UPGRADE", "PYTHON")
+OURS = ("MODEL", "JOBS", "PORT", "INPUT", "VERSION", "TORCH", "UPGRADE", "PYTHON", "QUICK")
 
 
 class House:
@@ -153,12 +153,40 @@ def test_options(house, arguments, call):
     assert house.calls() == [["-m", "pipeline", *call.split()]]
 
 
+@pytest.mark.parametrize("by_environment", [False, True])
+@pytest.mark.parametrize(
+    ("goals", "value", "call"),
+    [
+        ("parity", "1", "parity --quick"),
+        ("parity", "yes", "parity --quick"),
+        ("parity", "true", "parity --quick"),
+        ("parity parity", "1", "parity --quick"),
+        ("parity", "0", "parity"),
+        ("parity", "no", "parity"),
+        ("parity", "false", "parity"),
+        ("parity", "", "parity"),
+        ("parity", "$(shell touch harm)", "parity"),
+        ("parity archive", "1", "parity archive"),
+        ("onnx parity", "1", "onnx parity"),
+        *((verb, "1", verb) for verb in ("train", "onnx", "report", "archive", "verify", "list")),
+    ],
+)
+def test_quick_is_for_parity_alone(house, goals, value, call, by_environment):
+    if by_environment:
+        done = house.make(*goals.split(), QUICK=value)
+    else:
+        done = house.make(*goals.split(), f"QUICK={value}")
+    assert done.returncode == 0, done.stderr
+    assert house.calls() == [["-m", "pipeline", *call.split()]]
+    assert not (house.folder / "harm").exists()
+
+
 def test_the_real_command_line_knows_every_option():
     recipes = re.findall(r"-m pipeline (\S+) (.*)", (ROOT / "Makefile").read_text())
     assert {"explain", "serve", "predict", "release"} <= {verb for verb, _ in recipes}
     for verb, options in recipes:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", verb.replace("$(WANTED)", "train"), "--help"],
+            [sys.executable, "-m", "pipeline", verb.replace("$(WANTED)", "parity"), "--help"],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -28,9 +28,13 @@ def loss_of(task: Task) -> nn.Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The mean loss over a split, and its metrics by name (fractions), the main one first."""
+    """The mean loss over a split, and its metrics by name (fractions), the main one first.
+
+    `losses` are those of each sample, float32 `(N,)`.
+    """
 
     loss: float
+    losses: torch.Tensor
     metrics: dict[str, float]
 
 
@@ -50,14 +54,23 @@ def evaluate(
         # One by one: a frozen batch norm stays in eval mode while the model around it trains.
         for module, training in modes:
             module.training = training
-    loss = float(loss_of(task)(outputs, targets))
+    loss, losses = float(loss_of(task)(outputs, targets)), _losses(outputs, targets, task)
     if not math.isfinite(loss):
         # scikit-learn refuses NaN; the caller knows where it came from, and what to do.
-        return Evaluation(loss=loss, metrics=dict.fromkeys(_METRICS[task], math.nan))
+        unknown = dict.fromkeys(_METRICS[task], math.nan)
+        return Evaluation(loss=loss, losses=losses, metrics=unknown)
     answers, truth = outputs.cpu().numpy(), targets.cpu().numpy()
     if task == "classification":
         values = [accuracy_score(truth, answers.argmax(axis=1))]
     else:
         values = [r2_score(truth, answers), mean_absolute_error(truth, answers)]
     metrics = dict(zip(_METRICS[task], map(float, values), strict=True))
-    return Evaluation(loss=loss, metrics=metrics)
+    return Evaluation(loss=loss, losses=losses, metrics=metrics)
+
+
+def _losses(outputs: torch.Tensor, targets: torch.Tensor, task: Task) -> torch.Tensor:
+    if task == "classification":
+        losses = nn.functional.cross_entropy(outputs, targets, reduction="none")
+    else:
+        losses = (outputs - targets).square().mean(dim=1)
+    return losses.float().cpu()

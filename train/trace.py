@@ -12,28 +12,49 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.jit._trace import TracerWarning
 
 from recipes.errors import ExportError
+from train.precision import in_precision
 from train.torchscript import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from recipes.types import Precision
+
 TRACED = "model.pt"
+# The extra file that says which weights are in it.
+ORIGIN = "origin"
 # One, which broadcasting hides; the one that was traced; an odd one; and more than were traced.
 BATCHES = (1, 2, 3, 7)
 # Both sides are float32 on the same kernels; fusion may reorder a sum.
-_ATOL, _RTOL = 1e-5, 1e-4
+_RTOL = 1e-4
 
 
-def trace(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
+def trace(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    folder: Path,
+    *,
+    precision: Precision = "fp32",
+    origin: str = "",
+) -> Path:
     """Trace a model of `(N, *shape)` float32 inputs and write `model.pt`, byte-stable.
 
-    To be called in a fresh process: names inside a traced module count earlier traces. Raises
-    `ExportError` where the trace does not follow the model at every batch size.
+    Outputs are float32 too; with `bf16` what is between them is bfloat16. `origin` is the SHA-256
+    of the checkpoint's weights, and is kept in the file as `extra/origin`. To be called in a fresh
+    process: names inside a traced module count earlier traces. Raises `ExportError` where the
+    trace does not follow `in_precision(model, precision)` at every batch size.
     """
-    model.eval()
+    network = model.eval()
+    model = in_precision(network, precision)
+    atol = 0.0 if model is network else _rounding(network, model, shape)
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("always")
@@ -41,38 +62,67 @@ def trace(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 model, torch.randn(2, *shape, generator=generator), check_trace=False
             )
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise ExportError(f"the model cannot be traced: {error}") from error
-    _refuse_data_dependence(caught)
-    check_traced(model, traced, shape)
-    raw, path = folder / "raw.pt", folder / TRACED
-    traced.save(str(raw))
-    normalise(raw, path)
+    _refuse_data_dependence(model, shape, caught)
+    raw, half = folder / "raw.pt", folder / "normalised.pt"
+    traced.save(str(raw), _extra_files={ORIGIN: origin} if origin else {})
+    normalise(raw, half)
     raw.unlink()
-    check_traced(model, torch.jit.load(str(path)), shape)  # type: ignore[no-untyped-call]
-    return path
+    # What was written is what is checked, and it has its name once it is right.
+    written = torch.jit.load(str(half))  # type: ignore[no-untyped-call]
+    check_traced(model, written, shape, atol=atol)
+    return half.rename(folder / TRACED)
+
+
+def _rounding(network: nn.Module, rounded: nn.Module, shape: tuple[int, ...]) -> float:
+    """Return the most that lower precision itself changes of the outputs for a random batch.
+
+    A trace of it that rounds elsewhere, because operations are fused, may be off by as much.
+    """
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(max(BATCHES), *shape, generator=generator)
+    with torch.inference_mode():
+        expected = network(inputs.clone())
+        try:
+            # What is NaN in both is no difference.
+            return float(torch.nan_to_num(rounded(inputs.clone()) - expected).abs().max())
+        except RuntimeError as error:
+            raise ExportError(
+                f"the model cannot compute in bfloat16, set [export] precision to another: {error}"
+            ) from error
 
 
 def check_traced(
-    model: nn.Module, traced: Any, shape: tuple[int, ...], batches: Sequence[int] = BATCHES
+    model: nn.Module,
+    traced: Any,
+    shape: tuple[int, ...],
+    batches: Sequence[int] = BATCHES,
+    *,
+    atol: float = 0.0,
 ) -> None:
-    """Compare both on random inputs of several batch sizes. Raises `ExportError`."""
+    """Compare both on random inputs of several batch sizes: `atol` is the most that outputs may
+    differ by, beside a ten-thousandth of the largest. Raises `ExportError`.
+    """
     generator = torch.Generator().manual_seed(1)
     for batch in batches:
         inputs = torch.randn(batch, *shape, generator=generator)
         with torch.inference_mode():
-            expected = model(inputs)
+            # Copies, because a model may write into what it is given.
+            expected = model(inputs.clone())
             if not isinstance(expected, torch.Tensor) or expected.shape[:1] != (batch,):
                 raise ExportError(f"the model gives no tensor of {batch} rows for {batch} samples")
             try:
-                answer = traced(inputs)
+                answer = traced(inputs.clone())
             except RuntimeError as error:
                 raise ExportError(
                     f"the traced module fails at batch {batch}: does the model bake a batch size "
                     f"into a reshape? {str(error).strip().splitlines()[-1]}"
                 ) from error
+        # Of the largest output: an absolute tolerance says nothing of outputs of any size.
+        size = float(torch.nan_to_num(expected, nan=0.0, posinf=0.0, neginf=0.0).abs().max())
         if answer.shape != expected.shape or not torch.allclose(
-            answer, expected, atol=_ATOL, rtol=_RTOL
+            answer, expected, atol=atol + _RTOL * size, rtol=0.0, equal_nan=True
         ):
             same = answer.shape == expected.shape
             what = (
@@ -86,7 +136,12 @@ def check_traced(
             )
 
 
-def _refuse_data_dependence(caught: list[warnings.WarningMessage]) -> None:
+def _refuse_data_dependence(
+    model: nn.Module, shape: tuple[int, ...], caught: list[warnings.WarningMessage]
+) -> None:
+    """Refuse a model that decides by its data. torch warns of decisions by sizes as well."""
+    if not caught or not _decides_by_data(model, shape):
+        return
     for warning in caught:
         if issubclass(warning.category, TracerWarning):
             place = f"{Path(warning.filename).name}:{warning.lineno}"
@@ -94,3 +149,13 @@ def _refuse_data_dependence(caught: list[warnings.WarningMessage]) -> None:
             raise ExportError(
                 f"{place}: the model decides by its data, which a trace cannot follow: {text}"
             )
+
+
+def _decides_by_data(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a forward pass reads a value of a tensor; fake tensors have sizes and no values."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        try:
+            model(torch.zeros(2, *shape))
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return True
+    return False

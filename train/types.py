@@ -97,8 +97,8 @@ class Splits:
 class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `meta.json` says of a checkpoint's weights; a function of the training key alone.
 
-    `preprocess` is the fitted spec; `metrics` are on the test split; `best_epoch` is the one
-    whose weights were kept.
+    `preprocess` is the fitted spec; `metrics` and `test_loss` are on the test split;
+    `best_epoch` is the one whose weights were kept.
     """
 
     task: Literal["classification", "regression"]
@@ -106,6 +106,7 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: list[str]
     outputs: int
     metrics: dict[str, float]
+    test_loss: float
     validation_loss: float
     epochs: int
     best_epoch: int
@@ -123,10 +124,11 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Trained weights (safetensors) and what is known of them."""
+    """Trained weights (safetensors) and what is known of them; `losses` of the test split."""
 
     weights: Path
     meta: Meta
+    losses: Path | None = None
 
 
 def read_meta(path: Path) -> Meta:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-ROOMS = ("recipes", "handlers", "train", "archive", "pipeline")
+ROOMS = ("recipes", "handlers", "train", "archive", "report", "pipeline")
 
 
 def copy_project(root: Path, folder: Path, models: Collection[str] | None = None) -> Path:

@@ -8,8 +8,8 @@ STEP = Step(
     name="archive",
     # The canonical recipe is packed, so all of it counts.
     sections=("name", "version", "task", "description", "data", "preprocess", "model", "fit",
-              "export", "postprocess", "serve"),
-    inputs=("weights.safetensors", "meta.json", "model.pt", "parity.json"),
+              "export", "parity", "postprocess", "serve"),
+    inputs=("weights.safetensors", "meta.json", "model.pt", "parity.json", "answers.json"),
     outputs=("model.mar",),
     sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
     packed=lambda recipe: (handler_file(recipe),),
@@ -23,25 +23,31 @@ def run(job: Job) -> str:
 
     from archive.golden import golden_members
     from archive.model_config import handler_options
+    from archive.parity.types import ParityReport
     from archive.proven import pack_proven
-    from archive.types import ParityReport
+    from archive.types import AnswersReport
     from train.checkpoint import load_checkpoint, open_checkpoint
     from train.data import open_trained_dataset
+    from train.precision import in_precision
 
     recipe = job.recipe
     checkpoint = open_checkpoint(job.inputs)
     report = msgspec.json.decode(job.inputs["parity.json"].read_bytes(), type=ParityReport)
+    answers = msgspec.json.decode(job.inputs["answers.json"].read_bytes(), type=AnswersReport)
     golden = golden_members(
-        load_checkpoint(recipe, checkpoint),
+        in_precision(load_checkpoint(recipe, checkpoint), recipe.export.precision),
         checkpoint.meta,
         open_trained_dataset(recipe, checkpoint.meta),
         recipe,
         handler_options(recipe),
+        atol=report.limit,
+        rtol=report.tolerance.floor,
     )
     artifact = pack_proven(
         recipe,
         job.inputs["model.pt"],
         report,
+        answers,
         checkpoint.meta,
         golden,
         root=job.root,

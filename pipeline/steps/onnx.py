@@ -6,7 +6,7 @@ from pipeline.step import Job, Step, model_file
 
 STEP = Step(
     name="onnx",
-    sections=("model", "export.opset"),
+    sections=("model", "export.opset", "export.dynamic"),
     inputs=("weights.safetensors", "meta.json"),
     outputs=("model.onnx",),
     # Weights beyond what one protobuf message may hold.
@@ -18,10 +18,17 @@ STEP = Step(
 
 def run(job: Job) -> str:
     """Export the checkpoint and have the ONNX checker look at it."""
+    from archive.files import sha256_file
     from archive.onnx_export import export_onnx
-    from train.checkpoint import load_checkpoint, open_checkpoint
+    from train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
 
-    checkpoint = open_checkpoint(job.inputs)
-    model = load_checkpoint(job.recipe, checkpoint)
-    path = export_onnx(model, checkpoint.meta.spec.shape, job.recipe.export.opset, job.out)
-    return f"opset {job.recipe.export.opset}, {path.stat().st_size / 1024:.0f} KiB"
+    checkpoint, export = open_checkpoint(job.inputs), job.recipe.export
+    path = export_onnx(
+        load_checkpoint(job.recipe, checkpoint),
+        checkpoint.meta.spec.shape,
+        export.opset,
+        job.out,
+        dynamic=export.dynamic_axes,
+        origin=sha256_file(job.inputs[WEIGHTS]),
+    )
+    return f"opset {export.opset}, {path.stat().st_size / 1024:.0f} KiB"

@@ -7,63 +7,95 @@ from typing import TYPE_CHECKING
 from pipeline.step import Job, Step, dataset_file, model_file
 
 if TYPE_CHECKING:
-    from archive.types import ParityReport
-    from train.types import Splits
+    from archive.parity.gate import Outcome
 
 STEP = Step(
     name="parity",
-    sections=("task", "data", "preprocess", "model", "export.atol", "export.rtol",
+    sections=("name", "task", "data", "preprocess", "model", "export", "parity", "fit.threads",
               "serve.batch_size"),
-    inputs=("weights.safetensors", "meta.json", "model.pt", "model.onnx", "model.onnx.data"),
-    outputs=("parity.json",),
+    inputs=("weights.safetensors", "losses.safetensors", "meta.json", "model.pt", "model.onnx",
+            "model.onnx.data", "model.int8.onnx", "quantise.json"),
+    outputs=("parity.json", "worst.safetensors"),
     sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
+    committed=lambda recipe: (kept_inputs(recipe.name),),
+    packages=("onnxscript",),
     reads_data=True,
 )  # fmt: skip
 
 
+def kept_inputs(model: str) -> str:
+    """Return where a model's committed worst inputs are, if it has any."""
+    return f"recipes/regression/{model}.safetensors"
+
+
 def run(job: Job) -> str:
-    """Compare over the test split; a disagreement stops the build with the worst input saved."""
-    from archive.parity import BATCHES, compare
+    """Run the gate; a failure stops the build, and leaves all that was found for a person."""
+    return gate(job, quick=False)
+
+
+def gate(job: Job, *, quick: bool) -> str:
+    """Run the gate, or a quick look at it, and write what it found."""
+    from archive.parity.inputs_file import write_inputs
     from archive.types import to_json
     from recipes.errors import ParityError
-    from train.checkpoint import load_checkpoint, open_checkpoint
-    from train.data import inputs_of, open_trained_dataset
 
-    recipe = job.recipe
-    checkpoint = open_checkpoint(job.inputs)
-    splits = open_trained_dataset(recipe, checkpoint.meta)
-    inputs = inputs_of(splits.samples, splits.test, checkpoint.meta.spec).numpy()
-    report = compare(
-        load_checkpoint(recipe, checkpoint),
-        job.inputs["model.pt"],
-        job.inputs["model.onnx"],
-        inputs,
-        atol=recipe.export.atol,
-        rtol=recipe.export.rtol,
-        classification=recipe.task == "classification",
-        batches=tuple(sorted({*BATCHES, recipe.serve.batch_size})),
-    )
-    if not report.ok:
-        raise ParityError(_save_failure(job, report, splits))
-    (job.out / "parity.json").write_bytes(to_json(report))
-    worst = report.worst()
-    return f"largest difference {worst.max_abs:.1e} over {report.samples} samples"
-
-
-def _save_failure(job: Job, report: ParityReport, splits: Splits) -> str:
-    """Keep the report and the worst input for a person; returns the error's message."""
-    from archive.types import to_json
-
-    worst = report.worst()
-    sample = int(splits.test[worst.worst_sample])
-    body, content_type = splits.samples.request(sample)
-    job.failed.mkdir(parents=True, exist_ok=True)
-    worst_input = job.failed / f"worst_input.{content_type.partition('/')[2]}"
-    worst_input.write_bytes(body)
-    (job.failed / "parity.json").write_bytes(to_json(report))
-    size = f": {worst.max_abs:.3g} absolute, {worst.max_rel:.3g} relative" * (worst.max_abs >= 0)
+    outcome = _compare(job, quick=quick)
+    place = job.out if outcome.report.ok else job.failed
+    place.mkdir(parents=True, exist_ok=True)
+    name = "quick.json" if quick and outcome.report.ok else "parity.json"
+    (place / name).write_bytes(to_json(outcome.report))
+    if not (quick and outcome.report.ok):
+        write_inputs(outcome.worst, place / "worst.safetensors")
+    if not outcome.report.ok:
+        raise ParityError(_refusal(job, outcome))
+    summary = outcome.report.summary()
     return (
-        f"{worst.backend} at batch {worst.batch} {worst.problem}{size} (atol {report.atol:g}, "
-        f"rtol {report.rtol:g}); worst input: sample {sample} of the data set, saved as "
-        f"{worst_input.relative_to(job.root)}, with the report beside it"
+        f"errors ≤ {summary.max_error:.1e} on held-out samples; on {summary.samples} inputs at "
+        f"most {100 * summary.worst_ratio:.0f} % of what is allowed"
     )
+
+
+def _compare(job: Job, *, quick: bool) -> Outcome:
+    from archive.parity.gate import run_gate
+    from archive.parity.inputs_file import read_inputs
+    from archive.parity.subject import candidate_of, subject_of
+    from train.checkpoint import open_checkpoint
+    from train.data import open_trained_dataset
+
+    recipe, checkpoint = job.recipe, open_checkpoint(job.inputs)
+    return run_gate(
+        candidate_of(recipe, checkpoint, job.inputs),
+        subject_of(
+            recipe,
+            checkpoint,
+            open_trained_dataset(recipe, checkpoint.meta),
+            read_inputs(job.root / kept_inputs(recipe.name)),
+        ),
+        recipe.parity,
+        threads=recipe.fit.threads,
+        quick=quick,
+        repro=job.failed / "repro",
+        progress=job.progress,
+    )
+
+
+def _refusal(job: Job, outcome: Outcome) -> str:
+    """Return what a person needs to know first, and where the rest is."""
+    from archive.quantise.types import QuantiseReport
+    from archive.types import read_json
+
+    report, folder = outcome.report, job.failed.relative_to(job.root)
+    lines = [f"{problem.backend}: {problem.text}" for problem in report.problems]
+    if any(problem.backend == "int8" for problem in report.problems):
+        quantised = read_json(job.inputs["quantise.json"], QuantiseReport)
+        if quantised is not None:
+            lines.append(f"of the layers in int8 these cost the most: {quantised.costliest()}")
+    if (where := report.divergence) is not None:
+        lines.append(f"it begins in {where.backend} at {where.node} ({where.op}): {where.how}")
+    if (job.failed / "repro").exists():
+        lines.append(f"{folder}/repro/ shows it alone: python {folder}/repro/repro.py")
+    lines.append(
+        f"{folder}/report.html has it all; `make keep-worst MODEL={job.recipe.name}` commits the "
+        "worst inputs, so that they are tried first from then on"
+    )
+    return "\n".join(lines)

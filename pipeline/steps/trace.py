@@ -6,7 +6,7 @@ from pipeline.step import Job, Step, model_file
 
 STEP = Step(
     name="trace",
-    sections=("model",),
+    sections=("model", "export.precision"),
     inputs=("weights.safetensors", "meta.json"),
     outputs=("model.pt",),
     sources=lambda recipe: (model_file(recipe),),
@@ -15,10 +15,19 @@ STEP = Step(
 
 def run(job: Job) -> str:
     """Trace the checkpoint and check the trace at several batch sizes."""
-    from train.checkpoint import load_checkpoint, open_checkpoint
+    from archive.files import sha256_file
+    from train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
     from train.trace import BATCHES, trace
 
     checkpoint = open_checkpoint(job.inputs)
     model = load_checkpoint(job.recipe, checkpoint)
-    trace(model, checkpoint.meta.spec.shape, job.out)
-    return f"equal at batches {', '.join(map(str, BATCHES))}"
+    precision = job.recipe.export.precision
+    trace(
+        model,
+        checkpoint.meta.spec.shape,
+        job.out,
+        precision=precision,
+        origin=sha256_file(job.inputs[WEIGHTS]),
+    )
+    computes = "bfloat16, " if precision == "bf16" else ""
+    return f"{computes}equal at batches {', '.join(map(str, BATCHES))}"

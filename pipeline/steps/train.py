@@ -7,7 +7,7 @@ from pipeline.step import Job, Step, dataset_file, model_file
 STEP = Step(
     name="train",
     sections=("task", "data", "preprocess", "model", "fit"),
-    outputs=("weights.safetensors", "meta.json"),
+    outputs=("weights.safetensors", "losses.safetensors", "meta.json"),
     sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
     reads_data=True,
     on_device=True,

@@ -26,7 +26,7 @@ from archive.types import (
 from tests.archive.container import tars
 from tests.archive.container.zips import Member, deflate, extra, pieces, zip_of
 from tests.archive.rules.pickled import CALLS_CWD, Foreign, zipped
-from tests.archive.tiny import parity_report
+from tests.archive.tiny import answers_report, parity_report
 
 HANDLER = b"def handle(data, context):\n    return [b'ok'] * len(data or ())\n"
 CONFIG = b"minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\n"
@@ -117,7 +117,16 @@ def proof(*, ok: bool, name: str = "m") -> bytes:
     """Return a proof."""
     recipe = {"name": name, "version": "1.0"}
     parity = msgspec.structs.replace(parity_report().summary(), ok=ok)
-    return to_json(Proof(recipe=recipe, metrics={}, splits={}, parity=parity, versions={}))
+    return to_json(
+        Proof(
+            recipe=recipe,
+            metrics={},
+            splits={},
+            parity=parity,
+            answers=answers_report(),
+            versions={},
+        )
+    )
 
 
 def tar(*parts: bytes, behind: bytes = b"") -> bytes:

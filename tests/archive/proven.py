@@ -15,7 +15,7 @@ from archive.golden import golden_members
 from archive.model_config import handler_options
 from archive.proven import pack_proven
 from recipes.types import Recipe
-from tests.archive.tiny import LABELS, ROOT, parity_report
+from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
 from train.checkpoint import load_checkpoint, outputs_of, save_checkpoint
 from train.data import fit_preprocess, inputs_of, targets_of
 from train.fit import fit
@@ -24,6 +24,9 @@ from train.model import build_model
 from train.splits import split
 from train.trace import trace
 from train.types import ImageSamples, Meta, Samples, Splits, TableSamples
+
+# How closely golden outputs must be met.
+ATOL, RTOL = 1e-5, 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ def table_samples(count: int = 120) -> TableSamples:
 
 @one_thread()
 def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
-    """Walk a recipe from samples to an archive; the parity gate is held by its own tests."""
+    """Walk a recipe from samples to an archive; the gate is held by its own tests."""
     splits = split(samples, validation=0.2, test=0.2, salt="")
     spec = fit_preprocess(recipe, splits)
     training, validation, test = (
@@ -91,9 +94,14 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
     checkpoint = save_checkpoint(fitted, tested, spec, splits, recipe, folder)
     model = load_checkpoint(recipe, checkpoint)
     traced = trace(model, spec.shape, folder)
-    golden = golden_members(model, checkpoint.meta, splits, recipe, handler_options(recipe))
+    golden = golden_members(
+        model, checkpoint.meta, splits, recipe, handler_options(recipe), atol=ATOL, rtol=RTOL
+    )
     mar = folder / f"{recipe.name}.mar"
-    pack_proven(recipe, traced, parity_report(), checkpoint.meta, golden, root=ROOT, target=mar)
+    pack_proven(
+        recipe, traced, parity_report(), answers_report(), checkpoint.meta, golden,
+        root=ROOT, target=mar,
+    )  # fmt: skip
     return Proven(
         recipe=recipe,
         splits=splits,

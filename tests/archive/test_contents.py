@@ -14,7 +14,14 @@ from archive.container.open import open_archive
 from archive.contents import Contents, read_contents
 from archive.types import FORMAT, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF
 from archive.write import write_archive, write_members
-from tests.archive.tiny import edited_json, edited_manifest, members_of, parity_report, rewrite
+from tests.archive.tiny import (
+    answers_report,
+    edited_json,
+    edited_manifest,
+    members_of,
+    parity_report,
+    rewrite,
+)
 
 HANDLER = "handlers/classify_image.py"
 
@@ -225,7 +232,7 @@ SUMMARY = msgspec.to_builtins(parity_report().summary())
         ({}, "Object missing required field `ok` - at `$.parity`"),
         ({"ok": "true"}, "Expected `bool`, got `str` - at `$.parity.ok`"),
         ({"ok": 1}, "Expected `bool`, got `int` - at `$.parity.ok`"),
-        ({"ok": True}, "Object missing required field `atol` - at `$.parity`"),
+        ({"ok": True}, "Object missing required field `precision` - at `$.parity`"),
     ],
 )
 def test_proof_that_records_no_passed_gate_is_refused(
@@ -234,6 +241,27 @@ def test_proof_that_records_no_passed_gate_is_refused(
     changes = edited_json(packed, PROOF, parity=parity)
     mar = rewrite(packed, tmp_path / "proof.mar", changes, proven=True)
     assert problems(mar) == [f"{PROOF}: {cause}"]
+
+
+WRONG = msgspec.to_builtins(answers_report("sample 3 of the test split: refused"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"),
+    [
+        (WRONG, "the handler's answers that it records were not right"),
+        ({**WRONG, "ok": True}, "ok is True; its 10 requests to 1 exports with 1 problems say"),
+        ({**WRONG, "problems": [], "ok": True, "requests": 0}, "ok is True; its 0 requests to"),
+        ({}, "Object missing required field `ok` - at `$.answers`"),
+        (None, "Expected `object`, got `null` - at `$.answers`"),
+    ],
+)
+def test_proof_that_records_no_right_answers_is_refused(
+    packed: Path, tmp_path: Path, answers: dict[str, object] | None, cause: str
+) -> None:
+    changes = edited_json(packed, PROOF, answers=answers)
+    (problem,) = problems(rewrite(packed, tmp_path / "proof.mar", changes, proven=True))
+    assert problem.startswith(f"{PROOF}: {cause}")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from archive import onnx_export
-from archive.onnx_export import ONNX, copy_with_side_file, export_onnx
+from archive.onnx_export import ONNX, ORIGIN, copy_with_side_file, export_onnx
 from recipes.errors import ExportError
 from train.models import mlp, small_cnn
 
@@ -71,6 +72,55 @@ def test_file_follows_the_model_at_every_batch_size(
     for value in (*graph.input, *graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
     assert "Dropout" not in {node.op_type for node in graph.node}
+
+
+SIZES = {1: ("height", 4, 16), 2: ("width", 6, 12)}
+
+
+class Averaged(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 3, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layer(inputs).mean((2, 3))
+
+
+@pytest.mark.parametrize("declared", [SIZES, {2: SIZES[2]}, None], ids=["both", "width", "none"])
+def test_only_the_sizes_that_were_declared_vary(tmp_path: Path, declared: Any) -> None:
+    model = seeded(Averaged)
+    path = export_onnx(model, (1, 8, 8), OPSET, tmp_path, dynamic=declared)
+    (value,) = onnx.load(path).graph.input
+    shape = [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+    assert shape == ["batch", 1, *((declared or {}).get(axis, (8,))[0] for axis in (1, 2))]
+    for size in ((8, 8), (4, 8), (16, 8), (8, 6), (8, 12)):
+        if all(is_size == 8 or axis in (declared or {}) for axis, is_size in enumerate(size, 1)):
+            assert_follows(path, model, (1, *size))
+        else:
+            with pytest.raises(Exception, match="Got invalid dimensions for input"):
+                run(path, torch.zeros(2, 1, *size))
+
+
+class Positioned(nn.Module):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs + torch.arange(8.0)[:, None]).mean((2, 3))
+
+
+def test_model_that_bakes_a_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as refusal:
+        export_onnx(Positioned(), (1, 8, 8), OPSET, tmp_path, dynamic=SIZES)
+    assert str(refusal.value) == (
+        "input: the height is fixed at 8, and the recipe says 4 to 16: the model bakes a size into "
+        "its graph"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_says_which_weights_are_in_it(tmp_path: Path) -> None:
+    model = small_mlp()
+    for origin, kept in (("ab" * 32, {ORIGIN: "ab" * 32}), ("", {})):
+        path = export_onnx(model, (4,), OPSET, tmp_path, origin=origin)
+        assert {p.key: p.value for p in onnx.load(path).metadata_props} == kept
 
 
 def test_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
@@ -233,7 +283,9 @@ def test_file_that_the_checker_refuses_is_no_export(
         onnx.save(proto, path)
 
     # What the exporter gave once, because it takes its time.
-    monkeypatch.setattr(onnx_export, "_export", lambda *_: onnx_ir.load(healthy))
+    monkeypatch.setattr(
+        onnx_export, "export_program", lambda *_: SimpleNamespace(model=onnx_ir.load(healthy))
+    )
     export_onnx(small_mlp(), (4,), OPSET, tmp_path)
     monkeypatch.setattr(onnx_ir, "save", damaged)
     with pytest.raises(ExportError, match=r"^model\.onnx: the ONNX checker refuses it: "):

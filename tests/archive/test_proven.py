@@ -19,6 +19,7 @@ from recipes.types import canonical
 from tests.archive.tiny import (
     LABELS,
     ROOT,
+    answers_report,
     image_recipe,
     members_of,
     parity_case,
@@ -147,14 +148,22 @@ def test_proof_says_where_the_model_comes_from(tmp_path: Path) -> None:
     assert (proof.metrics, proof.splits) == (made.meta.metrics, made.meta.splits)
     assert proof.versions == made.meta.versions
     assert proof.parity == parity_report().summary()
+    assert proof.answers == answers_report()
 
 
 def test_failed_parity_is_never_packed(tmp_path: Path) -> None:
-    failed = parity_report(parity_case(), parity_case(ok=False, problem="differs"))
+    failed = parity_report(parity_case(), parity_case(ok=False))
     (tmp_path / "tiny.mar").write_bytes(b"old")
     with pytest.raises(PackError, match="tiny_image: not packed: the parity gate did not pass"):
         payload(tmp_path).pack(tmp_path / "tiny.mar", report=failed)
     assert (tmp_path / "tiny.mar").read_bytes() == b"old"
+
+
+def test_wrong_answers_are_never_packed(tmp_path: Path) -> None:
+    wrong = answers_report("sample 3 of the test split: refused: too small for me")
+    with pytest.raises(PackError, match="tiny_image: not packed: the parity gate did not pass"):
+        payload(tmp_path).pack(tmp_path / "tiny.mar", answers=wrong)
+    assert not (tmp_path / "tiny.mar").exists()
 
 
 def test_same_project_in_another_folder_gives_the_same_archive(

@@ -6,70 +6,49 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from archive.parity.types import ParityReport
 from archive.types import (
+    AnswersReport,
     GoldenIndex,
     GoldenSample,
     Inventory,
-    ParityReport,
-    ParitySummary,
     Proof,
     VerifyReport,
     from_json,
     read_json,
     to_json,
 )
-from tests.archive.tiny import ROOT, parity_case, parity_report
-from tests.test_layers import WITH_TORCH
-
-FAILED = parity_case(backend="torchscript", ok=False, max_abs=0.5, problem="differs")
-
-
-def test_parity_report_survives_json() -> None:
-    for report in (parity_report(), parity_report(parity_case(), FAILED)):
-        assert msgspec.json.decode(to_json(report), type=ParityReport) == report
-
-
-def test_parity_report_cannot_be_better_than_its_cases() -> None:
-    report = to_json(parity_report(parity_case(), FAILED))
-    with pytest.raises(msgspec.ValidationError, match="ok is True, its 2 cases say otherwise"):
-        msgspec.json.decode(
-            report[:-40] + report[-40:].replace(b"false", b"true"), type=ParityReport
-        )
-    with pytest.raises(ValueError, match="ok is True, its 1 cases"):
-        ParityReport(atol=1.0, rtol=1.0, samples=1, cases=[FAILED], ok=True)
-
-
-def test_gate_that_compared_nothing_is_not_ok() -> None:
-    with pytest.raises(ValueError, match="its 0 cases"):
-        ParityReport(atol=1.0, rtol=1.0, samples=1, cases=[], ok=True)
-
-
-def test_worst_case_is_a_failed_one_if_there_is_any() -> None:
-    larger = parity_case(max_abs=0.9)
-    crashed = parity_case(ok=False, max_abs=-1.0, problem="fails to run")
-    assert parity_report(parity_case(), larger).worst() == larger
-    assert parity_report(larger, FAILED).worst() == FAILED
-    assert parity_report(crashed, FAILED, larger).worst() == FAILED
-    assert parity_report(larger, crashed).worst() == crashed
-
-
-def test_summary_sums_up_all_cases() -> None:
-    report = parity_report(
-        parity_case(batch=7, flips=1),
-        parity_case(batch=2, max_abs=2e-5),
-        parity_case(batch=7, flips=2, backend="torchscript"),
-    )
-    assert report.summary() == ParitySummary(
-        ok=True, atol=1e-4, rtol=1e-4, samples=10, batches=[2, 7], max_abs=2e-5, flips=3
-    )
+from tests.archive.tiny import ROOT, answers_report, parity_case, parity_report
+from tests.test_layers import LIGHT_ARCHIVE
 
 
 @pytest.mark.parametrize(
-    "kind", [ParityReport, ParitySummary, GoldenIndex, GoldenSample, Inventory, Proof, VerifyReport]
+    "report", [parity_report(), parity_report(parity_case(ok=False)), answers_report("wrong")]
+)
+def test_reports_survive_json(report: ParityReport | AnswersReport) -> None:
+    assert msgspec.json.decode(to_json(report), type=type(report)) == report
+
+
+def test_answers_cannot_be_better_than_their_problems() -> None:
+    with pytest.raises(ValueError, match="ok is True; its 10 requests to 1 exports with 1 prob"):
+        msgspec.structs.replace(answers_report("wrong"), ok=True)
+    with pytest.raises(ValueError, match="ok is False; its 10 requests to 1 exports with 0 prob"):
+        msgspec.structs.replace(answers_report(), ok=False)
+
+
+@pytest.mark.parametrize("nothing", [{"requests": 0}, {"exports": []}])
+def test_answers_that_nobody_asked_for_are_not_ok(nothing: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="ok is True; its "):
+        msgspec.structs.replace(answers_report(), **nothing)
+
+
+@pytest.mark.parametrize(
+    "kind", [AnswersReport, GoldenIndex, GoldenSample, Inventory, Proof, VerifyReport]
 )
 def test_unknown_keys_are_refused(kind: type[msgspec.Struct]) -> None:
     with pytest.raises(msgspec.ValidationError, match="unknown field `surprise`"):
@@ -78,7 +57,7 @@ def test_unknown_keys_are_refused(kind: type[msgspec.Struct]) -> None:
 
 def test_values_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        parity_report().ok = False  # type: ignore[misc]
+        answers_report().ok = False  # type: ignore[misc]
 
 
 def test_verify_report_is_ok_without_problems_only() -> None:
@@ -129,9 +108,6 @@ def test_member_is_read_as_it_was_written() -> None:
 
 
 def test_the_packing_and_reading_half_of_the_room_imports_neither_torch_nor_onnx() -> None:
-    files = [file.relative_to(ROOT) for file in sorted((ROOT / "archive").rglob("*.py"))]
-    light = [file for file in files if file.stem not in WITH_TORCH]
-    assert len(light) == len(files) - len(WITH_TORCH)
     code = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -139,5 +115,5 @@ def test_the_packing_and_reading_half_of_the_room_imports_neither_torch_nor_onnx
         "heavy = {'torch', 'onnx', 'onnxruntime', 'sklearn', 'PIL', 'ts'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    modules = [".".join(file.with_suffix("").parts) for file in light]
+    modules = [".".join(file.with_suffix("").parts) for file in LIGHT_ARCHIVE]
     subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, check=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from archive.parity.types import Case, ParityReport, Problem, Tolerance
 from archive.proven import pack_proven
 from archive.types import (
     GOLDEN,
@@ -18,8 +19,7 @@ from archive.types import (
     GOLDEN_TENSORS,
     INVENTORY,
     MANIFEST,
-    ParityCase,
-    ParityReport,
+    AnswersReport,
     VerifyReport,
     to_json,
 )
@@ -98,6 +98,7 @@ def _meta(
         labels=labels,
         outputs=max(1, len(labels)),
         metrics=metrics,
+        test_loss=0.25,
         validation_loss=0.5,
         epochs=2,
         best_epoch=1,
@@ -109,20 +110,40 @@ def _meta(
     )
 
 
-def parity_case(**values: Any) -> ParityCase:
+def parity_case(**values: Any) -> Case:
     """A case that passed, but for the values given."""
     passed: dict[str, Any] = {
-        "backend": "onnxruntime", "batch": 2, "samples": 10, "max_abs": 1e-6, "max_rel": 1e-5,
-        "flips": 0, "worst_sample": 3, "ok": True,
+        "backend": "onnx", "kind": "held-out", "batch": 2, "shape": [1, 8, 8], "samples": 10,
+        "max_error": 1e-6, "ratio": 0.25, "batch_ratio": 0.125, "flips": 0, "forgiven": 0,
+        "worst_sample": 3, "ok": True,
     }  # fmt: skip
-    return ParityCase(**{**passed, **values})
+    return Case(**{**passed, **values})
 
 
-def parity_report(*cases: ParityCase) -> ParityReport:
+def parity_report(*cases: Case, problems: Iterable[Problem] = ()) -> ParityReport:
     """A report over these cases, or over one that passed."""
-    chosen = list(cases) or [parity_case()]
-    ok = all(case.ok for case in chosen)
-    return ParityReport(atol=1e-4, rtol=1e-4, samples=10, cases=chosen, ok=ok)
+    chosen, found = list(cases) or [parity_case()], list(problems)
+    return ParityReport(
+        ok=all(case.ok for case in chosen) and not found,
+        task="classification",
+        precision="fp32",
+        tolerance=Tolerance(k=8.0, floor=1e-6),
+        samples={"held-out": 10},
+        signal=1.0,
+        noise=1e-7,
+        size=4.0,
+        limit=4e-6,
+        flops=1000,
+        cases=chosen,
+        problems=found,
+    )
+
+
+def answers_report(*problems: str) -> AnswersReport:
+    """A report of answers that were right, but for these problems."""
+    return AnswersReport(
+        ok=not problems, requests=10, exports=["torchscript"], problems=list(problems)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +155,19 @@ class Payload:
     traced: Path
     golden: dict[str, bytes]
 
-    def pack(self, target: Path, *, root: Path = ROOT, report: ParityReport | None = None) -> Path:
+    def pack(
+        self,
+        target: Path,
+        *,
+        root: Path = ROOT,
+        report: ParityReport | None = None,
+        answers: AnswersReport | None = None,
+    ) -> Path:
         artifact = pack_proven(
             self.recipe,
             self.traced,
             report or parity_report(),
+            answers or answers_report(),
             self.meta,
             self.golden,
             root=root,

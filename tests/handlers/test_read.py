@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers.preprocess import image_tensor, table_tensor
-from handlers.read import MAX_PIXELS, MAX_ROWS, read_image, read_table
+from handlers.read import MAX_PIXELS, read_image, read_table
 from handlers.request import BadRequest
-from handlers.spec import ImageSpec, TableSpec
+from handlers.spec import MAX_ROWS, ImageSpec, TableSpec
 from tests.handlers.images import encoded, image_spec, noise
 
 pytestmark = pytest.mark.torch

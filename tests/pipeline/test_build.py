@@ -13,14 +13,18 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from archive.files import sha256_file
+from archive.parity.inputs_file import read_inputs, write_inputs
+from archive.parity.types import ParityReport
+from archive.types import AnswersReport, from_json
 from tests.projects import built, edit, make_project, pipeline, steps_run
 
 pytestmark = pytest.mark.torch
 
-ALL = ["train", "trace", "onnx", "parity", "archive", "verify"]
+ALL = ["train", "trace", "onnx", "parity", "answers", "report", "archive", "verify"]
 
 
 def archives(project: Path) -> dict[str, str]:
@@ -56,10 +60,11 @@ def test_touched_files_run_nothing(project: Path) -> None:
     assert steps_run(built(project, "archive")) == {}
 
 
-def test_edited_handler_packs_and_verifies_only(project: Path) -> None:
-    edit(project, "handlers/predict_table.py", "import torch", "import torch  # edited")
+def test_edited_handler_is_asked_again_packed_and_verified_and_nothing_else(project: Path) -> None:
+    edit(project, "handlers/predict_table.py", "import torch", "import torch\n\nEDITED = True")
     before = archives(project)
-    expected = ["archive", "verify"]
+    # It answers as before, so there is no other page to draw.
+    expected = ["answers", "archive", "verify"]
     assert steps_run(built(project, "archive")) == {"tiny_a": expected, "tiny_b": expected}
     after = archives(project)
     assert all(before[name] != after[name] for name in before)
@@ -82,6 +87,12 @@ def test_retraining_to_the_same_weights_stops_there(project: Path) -> None:
     edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 2\npatience = 11")
     ran = steps_run(built(project, "train"))
     assert ran == {"tiny_a": ["train"]}
+
+
+def test_comment_in_a_handler_packs_and_verifies_only(project: Path) -> None:
+    edit(project, "handlers/predict_table.py", "import torch", "import torch  # edited")
+    expected = ["archive", "verify"]
+    assert steps_run(built(project, "archive")) == {"tiny_a": expected, "tiny_b": expected}
 
 
 def test_changed_serve_value_packs_only(project: Path) -> None:
@@ -112,21 +123,68 @@ def test_verify_names_a_flipped_byte_that_keeps_size_and_mtime(project: Path) ->
     built(project, "verify")
 
 
-def test_parity_failure_stops_the_build_and_keeps_the_worst_input(project: Path) -> None:
+def test_parity_failure_stops_the_build_and_keeps_what_it_found(project: Path) -> None:
     before = archives(project)
-    impossible = "[export]\natol = 1e-13\nrtol = 1e-13\n\n[serve]"
+    impossible = "[parity]\nk = 1e-9\nfloor = 1e-15\n\n[serve]"
     edit(project, "recipes/tiny_a.toml", "[serve]", impossible)
     edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
     assert done.returncode == 8
-    # Which of the two backends is the worst one is the machine's to say.
-    assert re.search("tiny_a parity: (onnxruntime|torchscript) at batch", done.stderr)
-    assert "build/tiny_a/failed/parity/worst_input.json" in done.stderr
-    assert (project / "build/tiny_a/failed/parity/worst_input.json").read_text().startswith("{")
-    assert (project / "build/tiny_a/failed/parity/parity.json").is_file()
+    # Which of the backends is named first is the machine's to say.
+    assert re.search("tiny_a parity: (onnx|onnx optimised|torchscript): ", done.stderr)
+    assert "times what is allowed, on " in done.stderr
+    assert "build/tiny_a/failed/parity/report.html has it all" in done.stderr
+    assert "`make keep-worst MODEL=tiny_a` commits the worst inputs" in done.stderr
+    failed = project / "build/tiny_a/failed/parity"
+    report = from_json((failed / "parity.json").read_bytes(), ParityReport)
+    assert not report.ok
+    assert {problem.check for problem in report.problems} <= {"tolerance", "invariance"}
+    assert len(read_inputs(failed / "worst.safetensors")) == len(report.worst) > 0
+    assert (failed / "report.html").read_text(encoding="utf-8").startswith("<!")
     after = archives(project)
     assert after["tiny_a.mar"] == before["tiny_a.mar"], "a failed gate must not publish"
     assert after["tiny_b.mar"] != before["tiny_b.mar"], "one failing model must not stop another"
+    # Once the gate is current again, what failed is gone, though nothing ran.
+    edit(project, "recipes/tiny_a.toml", impossible, "[serve]")
+    assert steps_run(built(project, "report", "--model", "tiny_a")) == {}
+    assert not failed.exists()
+
+
+def test_wrong_answer_stops_the_build_before_it_is_packed(project: Path) -> None:
+    before = archives(project)
+    old, new = "* loaded.spec.target_std + loaded", "* loaded.spec.target_std - loaded"
+    edit(project, "handlers/predict_table.py", old, new)
+    # That there is no page of it must not hide what failed.
+    edit(project, "report/model.py", "def ", "raise RuntimeError('no pages')\n\n\ndef ")
+    done = pipeline(project, "archive", "--model", "tiny_a")
+    assert done.returncode == 8
+    assert steps_run(done.stdout) == {"tiny_a": ["answers"]}
+    assert "tiny_a: no page of what failed: no pages" in done.stdout
+    assert "tiny_a answers: handlers/predict_table.py: torchscript: sample " in done.stderr
+    assert "Traceback" not in done.stderr
+    failed = project / "build/tiny_a/failed/answers"
+    report = from_json((failed / "answers.json").read_bytes(), AnswersReport)
+    assert [problem.split(": ")[1] for problem in report.problems] == ["torchscript", "model.onnx"]
+    assert archives(project) == before
+
+
+def test_committed_inputs_are_part_of_the_key_and_tried_first(project: Path) -> None:
+    kept = "recipes/regression/tiny_a.safetensors"
+    told = built(project, "keep-worst", "--model", "tiny_a")
+    count = len(read_inputs(project / "build/tiny_a/worst.safetensors"))
+    assert told.startswith(f"{kept}: {count} new, {count} in all; ")
+    assert f"file {kept}: " in built(project, "explain")
+    ran = steps_run(built(project, "report"))
+    assert ran == {"tiny_a": ["parity", "answers", "report"]}
+    report = from_json((project / "build/tiny_a/parity.json").read_bytes(), ParityReport)
+    assert (report.samples["regression"], report.cases[0].kind) == (count, "regression")
+    assert steps_run(built(project, "report")) == {}
+    # Others than those of this model are refused, and named.
+    write_inputs([np.zeros(3, dtype=np.float32)], project / kept)
+    done = pipeline(project, "parity")
+    assert done.returncode == 8
+    assert f"tiny_a parity: {kept}: input 0 is float32 (3,), and the model takes" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_unreadable_recipe_stops_only_its_model(project: Path) -> None:
@@ -255,7 +313,7 @@ def test_interrupted_build_says_so_in_one_line(project: Path) -> None:
 
 
 def test_step_that_dies_is_reported_with_its_log(project: Path) -> None:
-    edit(project, "train/trace.py", "    model.eval()\n", "    import os; os.abort()\n")
+    edit(project, "train/trace.py", "    network = model.eval()\n", "    import os; os.abort()\n")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 1
     assert "tiny_a trace: its process was killed by signal 6" in done.stderr

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.torch
 
 def test_each_step_notes_its_time_and_memory(built_project: Path) -> None:
     log = json.loads((built_project / "build/tiny_a/build.json").read_bytes())
-    assert [*log["steps"]] == ["archive", "onnx", "parity", "trace", "train", "verify"]
+    assert [*log["steps"]] == [
+        "answers", "archive", "onnx", "parity", "report", "trace", "train", "verify",
+    ]  # fmt: skip
     for step in log["steps"].values():
         assert step["finished"].endswith("+00:00")
         assert step["seconds"] > 0

@@ -19,8 +19,11 @@ def test_current_model(project: Path) -> None:
     told = lines(project)
     assert told[0] == "tiny_a"
     assert [line.split()[:2] for line in told[1:]] == [
-        [step, "current"] for step in ("train", "trace", "onnx", "parity", "archive", "verify")
-    ]
+        [step, "current"]
+        for step in (
+            "train", "trace", "onnx", "parity", "answers", "report", "archive", "verify",
+        )
+    ]  # fmt: skip
 
 
 def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:

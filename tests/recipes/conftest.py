@@ -40,7 +40,10 @@ learning_rate = 1e-3
 shift = 1
 
 [export]
-atol = 1e-4
+opset = 20
+
+[parity]
+floor = 1e-7
 
 [postprocess]
 top_k = 3

@@ -50,10 +50,12 @@ def test_the_shipped_recipes_are_read() -> None:
         ("fit =", "fiit =", '[preprocess] fiit: unknown key; did you mean "fit"?'),
         ("params =", "prams =", '[model] prams: unknown key; did you mean "params"?'),
         ("epochs =", "epoch =", '[fit] epoch: unknown key; did you mean "epochs"?'),
-        ("atol =", "a_tol =", '[export] a_tol: unknown key; did you mean "atol"?'),
+        ("opset =", "op_set =", '[export] op_set: unknown key; did you mean "opset"?'),
+        ("floor =", "flor =", '[parity] flor: unknown key; did you mean "floor"?'),
         ("top_k =", "topk =", '[postprocess] topk: unknown key; did you mean "top_k"?'),
         ("handler =", "handlers =", '[serve] handlers: unknown key; did you mean "handler"?'),
         ("top_k =", "zzz =", "[postprocess] zzz: unknown key; known: decimals, top_k"),
+        ("opset = 20", "dynamic.heigth = [4, 16]", '[export.dynamic] heigth: unknown key; did you'),
         # A wrong type.
         ('"1.0"', "1.0", "version: expected `str`, got `float` (it says 1.0)"),
         ("epochs = 2", 'epochs = "2"', "[fit] epochs: expected `int`, got `str` (it says '2')"),
@@ -68,7 +70,10 @@ def test_the_shipped_recipes_are_read() -> None:
         ("epochs = 2", "epochs = 0", "[fit] epochs: expected `int` >= 1 (it says 0)"),
         ("test = 0.2", "test = 0.5", "[data] test: expected `float` < 0.5 (it says 0.5)"),
         ("[0.5]", "[0.5]\nstd = [0.0]", "[preprocess] std[0]: expected `float` > 0.0 (it says"),
-        ("1e-4", "inf", "[export] atol: inf is not a number to compute with"),
+        ("opset = 20", "dynamic = { height = [4, 16], width = [0, 8] }",
+         "[export.dynamic] width[0]: expected `int` >= 1 (it says 0)"),
+        ("1e-7", "0", "[parity] floor: expected `float` > 0.0 (it says 0)"),
+        ("1e-7", "inf", "[parity] floor: inf is not a number to compute with"),
         ("1e-3", "nan", "[fit] learning_rate: nan is not a number to compute with"),
         ("[0.5]", "[-inf]", "[preprocess] mean: -inf is not a number to compute with"),
         ("0.1 }", "nan }", "[model.params] dropout: nan is not a number to compute with"),
@@ -82,6 +87,7 @@ def test_the_shipped_recipes_are_read() -> None:
         ('"stretch"', '"stretched"', '[preprocess] fit: not one of the possible values; did you'),
         ('"image"', '"picture"', "[preprocess] kind: not one of the possible values; known: im"),
         ("channels = 1", "channels = 2", "[preprocess] channels: not one of the possible values"),
+        ("opset = 20", 'precision = "fp16"', "[export] precision: not one of the possible values"),
         # Missing.
         ('version = "1.0"\n', "", "version: required, but missing"),
         ('dataset = "digits"\n', "", "[data] dataset: required, but missing"),
@@ -91,6 +97,11 @@ def test_the_shipped_recipes_are_read() -> None:
         ("[0.5]", "[0.5, 0.5]", "[preprocess]: mean needs one value a channel: 1, not 2"),
         ("[serve]", "[serve]\nmin_workers = 2", "[serve]: max_workers = 1 is less than min_w"),
         ('"classification"', '"regression"', 'task = "regression" goes with [preprocess] kind'),
+        ("opset = 20", "dynamic.width = [9, 16]", "[export] dynamic width = [9, 16] does not hold"),
+        ("opset = 20", "dynamic.width = [9, 8]", "[export]: dynamic width = [9, 8]: the least"),
+        ("1e-7", "2e-6", "[parity]: floor = 2e-06 is looser than 1e-06: say why"),
+        ("1e-7", "1e-7\nk = 9", "[parity]: k = 9 is looser than 8: say why"),
+        ("1e-7", "2e-6\nreason = ' '", "[parity]: floor = 2e-06 is looser than 1e-06: say"),
         # Not there.
         ('"digits"', '"digit"', '[data] dataset: there is no train/datasets/digit.py; did you me'),
         ('"small_cnn"', '"smal_cnn"', "[model] factory: there is no train/models/smal_cnn.py; d"),
@@ -115,6 +126,21 @@ def test_a_fault_is_named_with_its_key_and_reason(
     assert said in refusal
     # A section's key comes first; what concerns two sections names both.
     assert refusal.startswith((said, "the recipe: "))
+
+
+def test_a_looser_tolerance_needs_a_reason_and_a_tighter_one_none(house: House) -> None:
+    looser = "floor = 1e-5\nk = 20\nreason = 'the outputs are softmax over 1e4 logits'"
+    assert house.load(edited(IMAGE, "floor = 1e-7", looser)).parity.k == 20
+    assert house.load(edited(IMAGE, "floor = 1e-7", "k = 2")).parity.reason == ""
+
+
+def test_sizes_that_vary_are_axes_of_a_sample(house: House) -> None:
+    both = "dynamic = { width = [8, 16], height = [4, 8] }"
+    declared = house.load(edited(IMAGE, "opset = 20", both)).export
+    assert declared.dynamic_axes == {1: ("height", 4, 8), 2: ("width", 8, 16)}
+    assert house.load(IMAGE).export.dynamic_axes == {}
+    refusal = house.refusal(f"{TABLE}[export]\ndynamic.width = [4, 16]\n")
+    assert refusal.startswith("the recipe: [export] dynamic is of images")
 
 
 def test_a_shift_of_rows_is_refused(house: House) -> None:
@@ -153,7 +179,7 @@ def test_a_file_named_like_a_folder_of_the_pipeline_is_refused(house: House, nam
     assert house.refusal(IMAGE, name) == said
 
 
-@pytest.mark.parametrize("name", ["train", "onnx", "parity", "archive", "verify"])
+@pytest.mark.parametrize("name", ["train", "onnx", "parity", "report", "archive", "verify"])
 def test_a_file_named_like_a_verb_is_refused(house: House, name: str) -> None:
     said = f"`{name}` is a verb on the command line, where it could not name a model: rename the fi"
     assert house.refusal(IMAGE, name).startswith(said)
@@ -162,7 +188,7 @@ def test_a_file_named_like_a_verb_is_refused(house: House, name: str) -> None:
 def test_the_reserved_verbs_are_those_of_the_command_line() -> None:
     # The same words stand in two rooms, because recipes may not import the pipeline.
     assert set(GOALS) == BUILD_VERBS
-    assert {"release", "serve"} | BUILD_VERBS == RESERVED_NAMES
+    assert {"parity-zoo", "release", "serve"} | BUILD_VERBS == RESERVED_NAMES
 
 
 @pytest.mark.parametrize(
@@ -289,12 +315,19 @@ def test_a_suggestion_is_near_or_a_list() -> None:
         f"epochs = '{'a' * 100_000}'",
         "'epochs` - at `$.preprocess.kind' = 1",
         "'x` - at `$.nowhere[0][...]' = 1",
+        'x = 1\n[export.dynamic]\n"x\' - at `key` in `$.fit" = [4, 16]',
         "'' = 1",
     ],
     ids=lambda line: line[:30],
 )
 def test_a_hostile_key_or_value_makes_a_short_refusal(house: House, line: str) -> None:
     assert len(house.refusal(edited(IMAGE, "epochs = 2", line))) < 400
+
+
+@pytest.mark.parametrize("place", ["fit[...]", "preprocess.mean[99]", "version[0]"])
+def test_a_key_that_looks_like_a_place_is_none(house: House, place: str) -> None:
+    refusal = house.refusal(f"'x` - at `$.{place}' = 1\n{IMAGE}")
+    assert refusal.startswith(f"x` - at `$.{place}: unknown key")
 
 
 @pytest.fixture(scope="module")

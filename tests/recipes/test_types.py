@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from recipes.types import MAIN_METRIC, Recipe, Task, canonical
+from recipes.types import DEFAULT_K, MAIN_METRIC, Recipe, Task, canonical
 from tests.projects import ROOT
 
 IMAGE: dict[str, Any] = {
@@ -38,6 +38,7 @@ def test_a_recipe_is_complete_with_its_defaults() -> None:
     assert whole["fit"]["seed"] == 0
     assert whole["preprocess"]["mean"] == "training"
     assert whole["serve"]["max_batch_delay_ms"] == 10
+    assert (whole["parity"]["k"], whole["export"]["precision"]) == (DEFAULT_K, "fp32")
     assert msgspec.convert(json.loads(json.dumps(whole)), Recipe) == recipe()
 
 
@@ -46,7 +47,9 @@ def test_what_is_canonical_does_not_depend_on_what_was_left_out() -> None:
     assert canonical(recipe(fit={"epochs": 51})) != canonical(recipe())
 
 
-@pytest.mark.parametrize("section", ["data", "preprocess", "model", "fit", "export", "serve"])
+@pytest.mark.parametrize(
+    "section", ["data", "preprocess", "model", "fit", "export", "parity", "serve"]
+)
 def test_a_recipe_cannot_be_changed(section: str) -> None:
     part = getattr(recipe(), section)
     name = part.__struct_fields__[0]
@@ -99,8 +102,19 @@ def test_a_default_is_shared_by_no_two_recipes() -> None:
         {"fit": {"shift": -1}},
         {"export": {"opset": 17}},
         {"export": {"opset": 24}},
-        {"export": {"atol": 0}},
-        {"export": {"rtol": -1e-4}},
+        {"export": {"precision": "fp16"}},
+        {"export": {"dynamic": {"depth": [4, 16]}}},
+        {"export": {"dynamic": {"height": [8]}}},
+        {"export": {"dynamic": {"height": [0, 8]}}},
+        {"export": {"dynamic": {"height": [8, 8]}}},
+        {"export": {"dynamic": {"height": [9, 16]}}},
+        {"parity": {"k": 0}},
+        {"parity": {"floor": -1e-7}},
+        {"parity": {"k": 9}},
+        {"parity": {"samples": 1}},
+        {"parity": {"search": -1}},
+        {"parity": {"seed": 2**32}},
+        {"parity": {"max_metric_drop": -0.5}},
         {"postprocess": {"top_k": 0}},
         {"postprocess": {"decimals": 13}},
         {"serve": {"handler": "Classify"}},
@@ -144,6 +158,15 @@ def test_a_table_cannot_be_shifted() -> None:
     assert recipe(fit={"shift": 1})
     with pytest.raises(msgspec.ValidationError, match="shift moves images"):
         msgspec.convert(TABLE | {"fit": {"shift": 1}}, Recipe)
+
+
+@pytest.mark.parametrize(
+    "looser", [{"k": 9.0}, {"k_bf16": 3.0}, {"floor": 2e-6}, {"k": 1.0, "floor": 2e-6}]
+)
+def test_a_looser_tolerance_needs_a_reason(looser: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="say why in reason"):
+        recipe(parity=looser)
+    assert recipe(parity=looser | {"reason": "sums over 1e5 elements"})
 
 
 def test_every_task_has_a_metric() -> None:

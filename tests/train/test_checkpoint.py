@@ -27,9 +27,11 @@ from tests.train.conftest import (
 )
 from train import checkpoint as module
 from train.checkpoint import (
+    LOSSES,
     META,
     WEIGHTS,
     load_checkpoint,
+    load_losses,
     open_checkpoint,
     outputs_of,
     save_checkpoint,
@@ -60,12 +62,13 @@ def saved(
     fitted = Fitted(
         model=model.eval(), epochs=7, best_epoch=5, validation_loss=0.1234567, device="cpu"
     )
-    tested = Evaluation(loss=loss, metrics={"some_metric": metric})
+    losses = torch.arange(len(splits.test), dtype=torch.float32)
+    tested = Evaluation(loss=loss, losses=losses, metrics={"some_metric": metric})
     return model, save_checkpoint(fitted, tested, spec, splits, recipe, folder)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    return {name: folder / name for name in (WEIGHTS, META)}
+    return {name: folder / name for name in (WEIGHTS, META, LOSSES)}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_the_same_training_is_the_same_bytes(tmp_path: Path) -> None:
 def test_meta_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         # What a kill at this point would leave.
-        assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
+        assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS, LOSSES}
         assert load_file(tmp_path / WEIGHTS)
         raise OSError("no space left on device")
 
@@ -234,7 +237,7 @@ def test_weights_of_another_recipe_are_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_weights_and_meta_and_no_pickle(tmp_path: Path) -> None:
     saved(tmp_path, image_recipe(), image_samples())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [META, WEIGHTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOSSES, META, WEIGHTS]
     for path in tmp_path.iterdir():
         start = path.read_bytes()[:64]
         # A pickle begins with its protocol, a PyTorch file is a zip.
@@ -299,3 +302,14 @@ def test_no_source_of_ours_reads_or_writes_a_pickle(room: str) -> None:
     # An answer that is a tensor: TorchServe's worker sends it so, and `run` shows what is sent.
     expected = {"archive/probe.py": ["torch.save"]} if room == "archive" else {}
     assert found == expected
+
+
+def test_losses_of_the_test_split_come_back(tmp_path: Path) -> None:
+    _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
+    count = checkpoint.meta.split_sizes["test"]
+    assert load_losses(checkpoint).tolist() == [*range(count)]  # type: ignore[union-attr]
+    assert load_losses(dataclasses.replace(checkpoint, losses=None)) is None
+    for content in (b"", b"not safetensors"):
+        (tmp_path / LOSSES).write_bytes(content)
+        with pytest.raises(TrainError, match=r"^losses\.safetensors: "):
+            load_losses(checkpoint)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from recipes.errors import ExportError
+from recipes.types import Precision
 from tests.projects import ROOT
 from tests.train.conftest import image_recipe
 from train.model import build_model
@@ -85,6 +86,41 @@ def test_fresh_processes_write_the_same_bytes_into_different_folders(tmp_path: P
         assert process.returncode == 0
     first, second = ((folder / TRACED).read_bytes() for folder in folders)
     assert first == second
+
+
+class CountsItsData(nn.Module):
+    """As many rows as there are numbers above zero: a shape that data decides."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        found = torch.nonzero(rows > 0)
+        if len(found) > 1:
+            rows = rows + 1
+        return rows * 2
+
+
+class Centres(nn.Module):
+    """Writes into what it is given, as `x -= mean` does."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        rows -= 0.5
+        return rows * 2
+
+
+class Rooted(nn.Module):
+    """NaN for what no sample is: random inputs are below zero, columns of this model are not."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.sqrt()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", [Centres, Rooted])
+def test_models_that_a_careless_comparison_refuses_are_traced(
+    tmp_path: Path, kind: type[nn.Module], precision: Precision
+) -> None:
+    loaded = torch.jit.load(str(trace(kind(), (4,), tmp_path, precision=precision)))
+    inputs = torch.rand(3, 4) + 1
+    assert torch.allclose(loaded(inputs.clone()), kind()(inputs.clone()), rtol=2e-2)
 
 
 # --- models that a trace cannot follow ------------------------------------------------------
@@ -163,11 +199,12 @@ class InADict(nn.Module):
     ("model", "said"),
     [
         (DropoutLeftOn(), "differs from the model at batch 1 by up to .*dropout outside eval mode"),
-        (BakedBatch(), r"test_trace\.py:\d+: the model decides by its data"),
+        (BakedBatch(), r"differs from the model at batch 1 in shape: \(2, 4\), not \(1"),
         (QuietlyBakedReshape(), "fails at batch 1: does the model bake a batch size into a resh"),
         (QuietlyBakedConstant(), r"differs from the model at batch 1 in shape: \(2, 4\), not \(1"),
         (BranchOnData(), r"test_trace\.py:\d+: the model decides by its data, which a trace cann"),
         (BranchOnOneItem(), r"test_trace\.py:\d+: the model decides by its data"),
+        (CountsItsData(), r"test_trace\.py:\d+: the model decides by its data"),
         (Growing(), "differs from the model at batch 1 by up to .*branch on data"),
         (Merging(), "the model gives no tensor of 1 rows for 1 samples"),
         (InPairs(), "the model gives no tensor of 1 rows for 1 samples"),

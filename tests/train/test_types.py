@@ -37,6 +37,7 @@ META = Meta(
     labels=[],
     outputs=1,
     metrics={"r2": 0.5},
+    test_loss=0.125,
     validation_loss=0.25,
     epochs=3,
     best_epoch=2,

@@ -1,0 +1,1 @@
+"""The handler's half of the gate: from raw request bytes to JSON."""

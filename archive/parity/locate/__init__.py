@@ -1,0 +1,1 @@
+"""Where a failed export begins to differ from its checkpoint, and a folder that shows it."""

@@ -1,0 +1,93 @@
+"""What the gate is given of a recipe's model: its files, its held-out samples, its worst inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from archive.files import sha256_file
+from archive.parity.backends import Array
+from archive.parity.compare import Candidate
+from archive.parity.gate import Subject
+from archive.parity.inputs import Domain, Group, domain_of
+from handlers.spec import MAX_ROWS, TableSpec
+from recipes.errors import ParityError
+from recipes.types import MAIN_METRIC
+from train.checkpoint import WEIGHTS, load_checkpoint, load_losses
+from train.data import inputs_of, targets_of
+from train.precision import in_precision
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
+    from train.types import Checkpoint, Splits
+
+
+def candidate_of(recipe: Recipe, checkpoint: Checkpoint, files: Mapping[str, Path]) -> Candidate:
+    """Return the checkpoint and its exports, all from disk. `files` are the step's, by name."""
+    eager = load_checkpoint(recipe, checkpoint)
+    precision = recipe.export.precision
+    return Candidate(
+        eager=eager,
+        yardstick=in_precision(eager, precision),
+        traced=files["model.pt"],
+        onnx=files["model.onnx"],
+        int8=files.get("model.int8.onnx"),
+        precision=precision,
+        origin=sha256_file(files[WEIGHTS]),
+        opset=recipe.export.opset,
+        dynamic=recipe.export.dynamic_axes,
+    )
+
+
+def subject_of(
+    recipe: Recipe, checkpoint: Checkpoint, splits: Splits, kept: Iterable[Array] = ()
+) -> Subject:
+    """Return what is known of the model. Raises `ParityError` for kept inputs of other shapes."""
+    meta, samples = checkpoint.meta, splits.samples
+    spec = meta.spec
+    rows = inputs_of(samples, splits.test, spec).numpy()
+    # How far a table's columns go is learned from what training saw, too.
+    seen = rows
+    if isinstance(spec, TableSpec):
+        seen = np.concatenate([rows, inputs_of(samples, splits.train, spec).numpy()])
+    domain = domain_of(spec, seen, recipe.export.dynamic_axes)
+    batch = recipe.serve.batch_size
+    return Subject(
+        task=recipe.task,
+        domain=domain,
+        real=Group(
+            kind="held-out",
+            rows=rows,
+            names=tuple(f"sample {index} of the data set" for index in splits.test),
+        ),
+        kept=tuple(_groups(kept, recipe.name, domain)),
+        targets=targets_of(samples, splits.test, spec).numpy(),
+        recorded=meta.metrics.get(MAIN_METRIC[recipe.task]),
+        losses=load_losses(checkpoint),
+        spec=spec,
+        labels=tuple(meta.labels),
+        serving=batch,
+        # A request may hold as many rows as the handler lets through.
+        largest=batch * MAX_ROWS if isinstance(spec, TableSpec) else batch,
+    )
+
+
+def _groups(kept: Iterable[Array], model: str, domain: Domain) -> Iterable[Group]:
+    by_shape: dict[tuple[int, ...], list[tuple[int, Array]]] = {}
+    for number, row in enumerate(kept):
+        if row.dtype != np.float32 or not domain.takes(row.shape):
+            raise ParityError(
+                f"recipes/regression/{model}.safetensors: input {number} is {row.dtype} "
+                f"{row.shape}, and the model takes float32 {domain.shape}: remove the file, and "
+                "keep the worst inputs of this model anew"
+            )
+        by_shape.setdefault(row.shape, []).append((number, row))
+    for rows in by_shape.values():
+        yield Group(
+            kind="regression",
+            rows=np.stack([row for _, row in rows]),
+            names=tuple(f"committed input {number}" for number, _ in rows),
+        )

@@ -1,0 +1,144 @@
+"""Models that nothing is wrong with: trained for a moment on real data, traced and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from archive.files import sha256_file
+from archive.onnx_export import ONNX, export_onnx
+from archive.parity.compare import Candidate
+from archive.parity.gate import Subject
+from archive.parity.subject import subject_of
+from ci.prove.mutants.networks import Colour, Masks, Residual, Standardised, Tokens
+from ci.prove.mutants.samples import crops, few_digits
+from recipes.types import Recipe
+from train.checkpoint import save_checkpoint
+from train.data import fit_preprocess, inputs_of, targets_of
+from train.datasets import diabetes
+from train.fit import fit
+from train.metrics import evaluate
+from train.models import mlp
+from train.splits import split
+from train.trace import TRACED, trace
+from train.types import Checkpoint, Samples, Splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a healthy model comes to be: its samples, its untrained network, and its recipe."""
+
+    samples: Callable[[], Samples]
+    network: Callable[[], nn.Module]
+    recipe: Mapping[str, Any]
+
+
+_IMAGES = {
+    "task": "classification",
+    "data": {"dataset": "digits"},
+    "preprocess": {"kind": "image", "channels": 1, "height": 8, "width": 8, "fit": "stretch"},
+    "fit": {"epochs": 10, "learning_rate": 2e-2, "schedule": "one_cycle"},
+    "postprocess": {"top_k": 3},
+    "serve": {"handler": "classify_image"},
+}
+_COLOUR = {
+    **_IMAGES,
+    "preprocess": {"kind": "image", "channels": 3, "height": 16, "width": 16, "fit": "stretch"},
+    "export": {"dynamic": {"height": [12, 24], "width": [12, 24]}},
+}
+_TABLE = {
+    "task": "regression",
+    "data": {"dataset": "diabetes"},
+    "preprocess": {"kind": "table"},
+    "fit": {"epochs": 20, "learning_rate": 1e-2},
+    "postprocess": {"decimals": 2},
+    "serve": {"handler": "predict_table"},
+}
+PLANS: dict[str, Plan] = {
+    "residual": Plan(samples=few_digits, network=Residual, recipe=_IMAGES),
+    "colour": Plan(samples=crops, network=Colour, recipe=_COLOUR),
+    "tokens": Plan(samples=few_digits, network=Tokens, recipe=_IMAGES),
+    "masks": Plan(samples=few_digits, network=Masks, recipe=_IMAGES),
+    "standardised": Plan(samples=few_digits, network=Standardised, recipe=_IMAGES),
+    "table": Plan(samples=diabetes.load, network=lambda: mlp.build((10,), 1), recipe=_TABLE),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healthy:
+    """A trained model with its exports. `eager` is the checkpoint, in eval mode: not to be changed.
+
+    `inputs` and `targets` are those of the training split, preprocessed.
+    """
+
+    recipe: Recipe
+    splits: Splits
+    checkpoint: Checkpoint
+    eager: nn.Module = field(repr=False)
+    network: Callable[[], nn.Module]
+    traced: Path
+    onnx: Path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one preprocessed sample."""
+        return self.checkpoint.meta.spec.shape
+
+    def candidate(self) -> Candidate:
+        """Return what the gate compares."""
+        return Candidate(
+            eager=self.eager,
+            yardstick=self.eager,
+            traced=self.traced,
+            onnx=self.onnx,
+            origin=sha256_file(self.checkpoint.weights),
+            dynamic=self.recipe.export.dynamic_axes,
+        )
+
+    def subject(self) -> Subject:
+        """Return what is known of the model beside its files."""
+        return subject_of(self.recipe, self.checkpoint, self.splits)
+
+
+def make(name: str, folder: Path, *, seed: int = 0) -> Healthy:
+    """Train, trace and export a model of `PLANS` into a folder."""
+    plan = PLANS[name]
+    values = {"name": name, "version": "1.0", "model": {"factory": name}, **plan.recipe}
+    recipe = msgspec.convert({**values, "fit": {**values["fit"], "seed": seed}}, Recipe)
+    samples = plan.samples()
+    splits = split(samples, validation=0.15, test=0.2, salt="")
+    spec = fit_preprocess(recipe, splits)
+    training, validation, test = (
+        (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
+        for indices in (splits.train, splits.validation, splits.test)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fitted = fit(plan.network(), training, validation, recipe, lambda *_: None)
+    tested = evaluate(fitted.model, *test, recipe.task)
+    checkpoint = save_checkpoint(fitted, tested, spec, splits, recipe, folder)
+    # What was written is what is exported.
+    eager = plan.network()
+    eager.load_state_dict(load_file(checkpoint.weights))
+    origin = sha256_file(checkpoint.weights)
+    trace(eager.eval(), spec.shape, folder, origin=origin)
+    export_onnx(
+        eager, spec.shape, recipe.export.opset, folder,
+        dynamic=recipe.export.dynamic_axes, origin=origin,
+    )  # fmt: skip
+    return Healthy(
+        recipe=recipe,
+        splits=splits,
+        checkpoint=checkpoint,
+        eager=eager,
+        network=plan.network,
+        traced=folder / TRACED,
+        onnx=folder / ONNX,
+    )

@@ -1,0 +1,72 @@
+"""The pages that a person looks at: of a gate that failed, and the index of all models."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from archive.parity.types import ParityReport
+from archive.types import read_json
+from pipeline.layout import Layout
+from pipeline.listing import metric_of
+from pipeline.plan import STEPS
+from recipes.types import Recipe
+
+PAGE = "report.html"
+
+
+def draw_failed(recipe: Recipe, failed: Path) -> None:
+    """Draw the page of a step that failed, if it left reports in its folder."""
+    names = ("quantise.json", "parity.json", "answers.json")
+    files = {name: failed / name for name in names if (failed / name).exists()}
+    if files:
+        from report.model import write_model_page
+
+        write_model_page(failed / PAGE, recipe, files)
+
+
+def draw_index(recipes: dict[str, Recipe], layout: Layout) -> None:
+    """Write `build/index.html`, say where it is, and open it where there is a browser."""
+    from report.index import Entry, write_index
+
+    entries = []
+    for name, recipe in recipes.items():
+        failed = _failed_step(recipe, layout)
+        page = (layout.failed(name, failed) if failed else layout.folder(name)) / PAGE
+        report = _parity_report(name, failed, layout)
+        entries.append(
+            Entry(
+                name=name,
+                version=recipe.version,
+                task=recipe.task,
+                metric=metric_of(name, layout),
+                parity=None if report is None else report.summary(),
+                failed=failed,
+                page=page if page.exists() else None,
+            )
+        )
+    index = layout.root / layout.build / "index.html"
+    write_index(index, entries)
+    print(index.relative_to(layout.root).as_posix())
+    # Where there is no screen, a browser would be one for text, and take the terminal over.
+    screen = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
+    if screen and sys.stdout.isatty():
+        webbrowser.open(index.as_uri())
+
+
+def _failed_step(recipe: Recipe, layout: Layout) -> str:
+    """Return the first step that left a folder when it failed: it stopped those behind it."""
+    for step in STEPS:
+        if step.applies(recipe) and layout.failed(recipe.name, step.name).exists():
+            return step.name
+    return ""
+
+
+def _parity_report(model: str, failed: str, layout: Layout) -> ParityReport | None:
+    """Return what the gate last measured; None when what failed stands before it."""
+    if failed == "quantise":
+        return None
+    folder = layout.failed(model, failed) if failed == "parity" else layout.folder(model)
+    return read_json(folder / "parity.json", ParityReport)

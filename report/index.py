@@ -1,0 +1,43 @@
+"""The page of all models, with a link to each one's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from archive.parity.types import Summary
+from report.numbers import plural
+from report.page import Section, render, write_page
+from report.templates.index import INDEX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A line of the index. `metric` is ready to be shown; `page` is the model's page, if any.
+
+    `failed` names the step of the gate that failed, if one did.
+    """
+
+    name: str
+    version: str
+    task: str
+    metric: str = ""
+    parity: Summary | None = None
+    failed: str = ""
+    page: Path | None = None
+
+
+def write_index(target: Path, entries: Sequence[Entry]) -> None:
+    """Write the index, in the order given; its links are relative to its own place."""
+    body = render(INDEX, entries=[(entry, _link(target, entry.page)) for entry in entries])
+    failing = sum(bool(entry.failed) for entry in entries)
+    subtitle = plural(len(entries), "model") + (f", {failing:,} failing" if failing else "")
+    section = Section(title="All models", anchor="models", body=body)
+    write_page(target, [section], title="Models", subtitle=subtitle)
+
+
+def _link(target: Path, page: Path | None) -> str | None:
+    return quote(Path(os.path.relpath(page, target.parent)).as_posix()) if page else None

@@ -1,0 +1,23 @@
+"""Of the handler's answers."""
+
+from __future__ import annotations
+
+ANSWERS = """\
+{{ verdict }}
+{% if report.problems %}
+<h3>What is wrong</h3>
+<ol class="problems">
+{% for problem in report.problems %}
+<li>{{ problem }}</li>
+{% endfor %}
+</ol>
+{% endif %}
+{% if report.notes %}
+<h3>Notes</h3>
+<ul>
+{% for note in report.notes %}
+<li>{{ note }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+"""

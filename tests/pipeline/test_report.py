@@ -1,0 +1,141 @@
+"""The pages that a person looks at: of what failed, and the index of all models."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from archive.parity.types import ParityReport, Problem
+from archive.types import to_json
+from pipeline.layout import Layout
+from pipeline.report import draw_failed, draw_index
+from pipeline.step import Job
+from pipeline.steps import report as step
+from recipes.types import Recipe
+from tests.archive.tiny import answers_report, image_meta, image_recipe, parity_report
+from tests.report.html import links, words
+from tests.report.reports import quantised
+
+INT8 = image_recipe(export={"precision": "int8"})
+WRONG: ParityReport = msgspec.structs.replace(
+    parity_report(), ok=False, problems=[Problem(check="power", backend="checkpoint", text="flat")]
+)
+REPORTS = {
+    "quantise": quantised(ok=False),
+    "parity": WRONG,
+    "answers": answers_report("sample 3 is answered with 500"),
+}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A project with a model that was built, as far as its page goes."""
+    layout = Layout(root=tmp_path)
+    folder = layout.folder("tiny_image")
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_bytes(to_json(image_meta()))
+    (folder / "parity.json").write_bytes(to_json(parity_report()))
+    (folder / "report.html").write_text("<!doctype html>")
+    return layout
+
+
+def fail(layout: Layout, name: str) -> Path:
+    """Leave what a step leaves when it fails; returns its page."""
+    failed = layout.failed("tiny_image", name)
+    failed.mkdir(parents=True)
+    (failed / f"{name}.json").write_bytes(to_json(REPORTS[name]))
+    draw_failed(INT8, failed)
+    return failed / "report.html"
+
+
+def index(layout: Layout, recipe: Recipe = INT8) -> tuple[str, list[str]]:
+    """Return what the index says of the model, and where it leads."""
+    draw_index({recipe.name: recipe}, layout)
+    html = (layout.root / "build/index.html").read_text(encoding="utf-8")
+    return words(html).partition("accuracy 0.7500 ")[2], links(html)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("quantise", "Quantisation to int8 ✗ Fails In int8, accuracy drops by 23.1 points"),
+        ("parity", "✗ Fails 1 problem; 0 failing cases of 1."),
+        ("answers", "What is wrong sample 3 is answered with 500"),
+    ],
+)
+def test_what_failed_has_a_page_that_says_why(layout: Layout, name: str, says: str) -> None:
+    assert says in words(fail(layout, name).read_text(encoding="utf-8"))
+
+
+def test_what_failed_without_a_report_has_no_page(layout: Layout) -> None:
+    failed = layout.failed("tiny_image", "train")
+    failed.mkdir(parents=True)
+    draw_failed(INT8, failed)
+    assert [*failed.iterdir()] == []
+
+
+def test_index_leads_to_what_was_built(layout: Layout) -> None:
+    assert index(layout) == ("✓ passes 0.25", ["tiny_image/report.html"])
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    # What stands behind quantising is of an earlier build; what answers fail over has passed.
+    [("quantise", "–"), ("parity", "0.25"), ("answers", "0.25")],
+)
+def test_index_leads_to_what_fails(layout: Layout, name: str, ratio: str) -> None:
+    fail(layout, name)
+    said = f"✗ fails in {name} {ratio}"
+    assert index(layout) == (said, [f"tiny_image/failed/{name}/report.html"])
+
+
+def test_index_leads_to_the_first_failure(layout: Layout) -> None:
+    for name in ("answers", "quantise", "parity"):
+        fail(layout, name)
+    assert index(layout) == (
+        "✗ fails in quantise –",
+        ["tiny_image/failed/quantise/report.html"],
+    )
+    # A recipe without int8 has no such step.
+    assert index(layout, image_recipe())[1] == ["tiny_image/failed/parity/report.html"]
+
+
+def test_failure_without_a_page_does_not_lead_to_what_was_built_before(layout: Layout) -> None:
+    (layout.failed("tiny_image", "parity") / "repro").mkdir(parents=True)
+    assert index(layout) == ("✗ fails in parity –", [])
+
+
+@pytest.mark.parametrize("names", [("parity", "answers"), ("quantise", "parity", "answers")])
+def test_step_draws_what_quantising_cost_where_there_is_such_a_report(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    passed = {"quantise": quantised(), "parity": parity_report(), "answers": answers_report()}
+    for name in names:
+        (tmp_path / f"{name}.json").write_bytes(to_json(passed[name]))
+    # As the pipeline gives them: of the declared inputs those that there are.
+    files = {name: tmp_path / name for name in step.STEP.inputs if (tmp_path / name).exists()}
+    job = Job(recipe=INT8, root=tmp_path, inputs=files, out=tmp_path, failed=tmp_path / "failed",
+              progress=lambda *_: None)  # fmt: skip
+    assert step.run(job).endswith(" KiB")
+    text = words((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Answers ✓ Passes" in text
+    assert ("Quantisation to int8 ✓ Passes" in text) == ("quantise" in names)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("screen", ["DISPLAY", "WAYLAND_DISPLAY", ""])
+def test_browser_opens_only_for_a_person_at_a_screen(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, screen: str, *, terminal: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    if screen:
+        monkeypatch.setenv(screen, ":0")
+    index(layout)
+    assert len(opened) == (terminal and bool(screen))

@@ -1,0 +1,51 @@
+"""The page of all models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from report.index import Entry, write_index
+from tests.report.html import faults, links, words
+from tests.report.reports import failing, healthy
+
+
+def index(tmp_path: Path, *entries: Entry) -> str:
+    target = tmp_path / "build" / "index.html"
+    write_index(target, entries)
+    return target.read_text(encoding="utf-8")
+
+
+def test_models_are_listed_with_their_verdicts(tmp_path: Path) -> None:
+    html = index(
+        tmp_path,
+        Entry(name="digits", version="1.0", task="classification", metric="accuracy 0.9890",
+              parity=healthy(9, 3).summary(), page=tmp_path / "build/digits/report.html"),
+        Entry(name="shapes", version="2.1", task="classification", parity=failing(9, 3).summary(),
+              failed="parity"),
+        Entry(name="photos", version="1.0", task="classification", failed="quantise"),
+        Entry(name="prices", version="1.0", task="regression", parity=healthy(9, 3).summary(),
+              failed="answers"),
+        Entry(name="diabetes", version="1.0", task="regression"),
+    )  # fmt: skip
+    assert [*faults(html)] == []
+    assert links(html) == ["digits/report.html"]
+    text = words(html)
+    assert "5 models, 3 failing All models" in text
+    assert "digits 1.0 classification accuracy 0.9890 ✓ passes 0." in text
+    assert "shapes 2.1 classification – ✗ fails in parity 8" in text
+    assert "photos 1.0 classification – ✗ fails in quantise – " in text
+    assert "prices 1.0 regression – ✗ fails in answers 0." in text
+    assert text.endswith("diabetes 1.0 regression – not compared –")
+
+
+def test_names_and_links_are_escaped(tmp_path: Path) -> None:
+    page = tmp_path / 'javascript:"<b>' / "a b.html"
+    html = index(tmp_path, Entry(name="<script>", version="&", task="<b>", metric="'", page=page))
+    assert [*faults(html)] == []
+    assert links(html) == ["../javascript%3A%22%3Cb%3E/a%20b.html"]
+    assert "<script> & <b> ' not compared" in words(html)
+
+
+def test_no_models(tmp_path: Path) -> None:
+    assert words(index(tmp_path)).endswith("0 models All models Model Version Task Metric Gate "
+                                           "Worst ratio There is no model.")  # fmt: skip
