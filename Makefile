@@ -38,7 +38,7 @@ $(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK,$(if $(valu
 ##                   QUICK=1 is a look at it in a fraction of the time
 ##   make report     ... and draw what was measured: build/index.html and a page for each model
 ##   make archive    ... pack, verify and publish the archives to model_store/
-##   make keep-worst commit the worst inputs that the gate found: MODEL=name
+##   make keep-worst keep the worst inputs that the gate found, to be committed: MODEL=name
 ##   make verify     check every output against its recorded hash; MODEL may name a file.mar too
 ##   make explain    say for each step whether it is current, and if not what changed
 ##   make list       models, versions, metrics and state

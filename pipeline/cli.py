@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     release = add("release", "build everything from clean, run every gate, fill dist/", _release)
     release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
     _add_jobs(release)
-    kept = add("keep-worst", "commit the worst inputs that the gate found, to be tried first",
+    kept = add("keep-worst", "keep the worst inputs that the gate found, to be tried first",
                _keep_worst)  # fmt: skip
     _add_models(kept)
     zoo = add(

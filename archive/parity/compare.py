@@ -163,7 +163,7 @@ class Comparison:
             judged.insert(0, self.judge.calibrated)
         # What was once found goes first.
         judged.sort(key=lambda expected: expected.group.kind != "regression")
-        trials = sum(len(self._batches(expected.group.kind)) for expected in judged)
+        trials = sum(len(self._batches(expected.group)) for expected in judged)
         total, done = trials * len(self.judge.calibrations), 0
         for group in (expected.group for expected in judged):
             self.samples[group.kind] = self.samples.get(group.kind, 0) + len(group.rows)
@@ -175,7 +175,7 @@ class Comparison:
                 continue
             for expected in judged:
                 alone, kind = self._alone(run, expected.group), expected.group.kind
-                for batch in self._batches(kind):
+                for batch in self._batches(expected.group):
                     progress(done := done + 1, total, f"{name}: {kind} at batch {batch}")
                     self._try(name, run, expected, batch, alone)
 
@@ -183,10 +183,13 @@ class Comparison:
         """Keep faults of the model as a whole: once, however many groups are compared."""
         self.faults += [fault for fault in faults if fault not in self.faults]
 
-    def _batches(self, kind: Kind) -> list[int]:
+    def _batches(self, group: Group) -> list[int]:
         serving = self.settings.serving
-        if kind in ("held-out", "regression"):
+        if group.kind in ("held-out", "regression"):
             return sorted({1, serving, *self.settings.batches})
+        if group.kind == "shapes":
+            # The largest may be many times the size that the budget is made for.
+            return sorted({1, len(group.rows)})
         # What is seldom served, or never: at the sizes that differ most.
         return sorted({1, serving, 2 if serving == 1 else serving})
 

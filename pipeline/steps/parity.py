@@ -95,7 +95,7 @@ def _refusal(job: Job, outcome: Outcome) -> str:
     if (job.failed / "repro").exists():
         lines.append(f"{folder}/repro/ shows it alone: python {folder}/repro/repro.py")
     lines.append(
-        f"{folder}/report.html has it all; `make keep-worst MODEL={job.recipe.name}` commits the "
+        f"{folder}/report.html has it all; `make keep-worst MODEL={job.recipe.name}` keeps the "
         "worst inputs, so that they are tried first from then on"
     )
     return "\n".join(lines)

@@ -134,7 +134,7 @@ def test_parity_failure_stops_the_build_and_keeps_what_it_found(project: Path) -
     assert re.search("tiny_a parity: (onnx|onnx optimised|torchscript): ", done.stderr)
     assert "times what is allowed, on " in done.stderr
     assert "build/tiny_a/failed/parity/report.html has it all" in done.stderr
-    assert "`make keep-worst MODEL=tiny_a` commits the worst inputs" in done.stderr
+    assert "`make keep-worst MODEL=tiny_a` keeps the worst inputs" in done.stderr
     failed = project / "build/tiny_a/failed/parity"
     report = from_json((failed / "parity.json").read_bytes(), ParityReport)
     assert not report.ok

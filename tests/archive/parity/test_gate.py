@@ -296,6 +296,7 @@ def test_every_size_that_was_declared_is_tried(tmp_path: Path) -> None:
     report = run_gate(held, given, FEW, quick=True).report
     assert report.ok
     tried = {tuple(case.shape) for case in report.cases if case.kind == "shapes"}
+    assert {case.batch for case in report.cases if case.kind == "shapes"} == {1, 3}
     assert {(1, 4, 8), (1, 16, 8), (1, 8, 6), (1, 8, 12), (1, 4, 6), (1, 16, 12)} <= tried
     # The exporter says that these axes vary, and they do not.
     (tmp_path / "flat").mkdir()
