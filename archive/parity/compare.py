@@ -132,7 +132,8 @@ class Comparison:
                 tolerance=msgspec.structs.replace(settings.tolerance, k=settings.k_bf16),
                 own=True,
             )
-        self.judge = Judge(candidate.eager, yardsticks, real, settings.chunk)
+        logits = settings.task == "classification"
+        self.judge = Judge(candidate.eager, yardsticks, real, settings.chunk, one_unit=logits)
         self._rank = rank_of(candidate.eager, real.rows[:1])
         self._add_once(checkpoint_faults(self.judge))
         files = {"torchscript": candidate.traced, "onnx": candidate.onnx}

@@ -77,9 +77,10 @@ class Measured:
 class Judge:
     """Runs the checkpoint in float64 and in each precision that is exported.
 
-    The rows of `real` calibrate the tolerance; `dependent` says whether a row's answer depends on
-    its neighbours in the batch, `random` whether two runs differ. `undecided` names the rows that
-    are not judged, `failing` says on which groups the checkpoint itself fails.
+    The rows of `real` calibrate the tolerance; outputs of `one_unit` do so together. `dependent`
+    says whether a row's answer depends on its neighbours in the batch, `random` whether two runs
+    differ. `undecided` names the rows that are not judged, `failing` says on which groups the
+    checkpoint itself fails.
 
     Raises `ParityError` when it fails on the real rows.
     """
@@ -90,6 +91,8 @@ class Judge:
         yardsticks: Mapping[BackendName, Yardstick],
         real: Group,
         chunk: int,
+        *,
+        one_unit: bool = False,
     ) -> None:
         self._model, self.yardsticks, self._chunk = model, yardsticks, chunk
         self.undecided: list[str] = []
@@ -102,7 +105,7 @@ class Judge:
         except RuntimeError as error:
             raise ParityError(f"the checkpoint fails on {real.kind} samples: {error}") from error
         self.calibrations = {
-            name: calibrate(answered.reference, error, answered.decided)
+            name: calibrate(answered.reference, error, answered.decided, one_unit=one_unit)
             for name, error in answered.error.items()
         }
         self.calibrated = self._expected(real, answered)

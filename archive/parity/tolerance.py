@@ -28,7 +28,7 @@ class Calibration:
     """What eager torch does on rows of real data, by output.
 
     usual: which rows it is taken from `(n,)`. noise: largest error `(outputs,)`; typical: the
-    median. magnitude: largest absolute value `(outputs,)`; size: that of all outputs. signal and
+    usual one. magnitude: largest absolute value `(outputs,)`; size: that of all outputs. signal and
     mean_noise: root mean squares of how outputs vary over the rows, and of the error.
     """
 
@@ -53,9 +53,16 @@ def error_of(reference: Floats, runs: Sequence[Floats]) -> Floats:
 
 
 def calibrate(
-    reference: Floats, error: Floats, decided: NDArray[np.bool_] | None = None
+    reference: Floats,
+    error: Floats,
+    decided: NDArray[np.bool_] | None = None,
+    *,
+    one_unit: bool = False,
 ) -> Calibration:
     """Measure what float32 does on rows `(n, outputs)`.
+
+    Outputs of `one_unit`, as logits are, share what is typical: some of them may be zero on every
+    row but one, and say nothing by themselves.
 
     Rows that are not finite or not `decided` are left out, and so are rows on which it errs far
     more than on most: that rounding decides there, as which side of a threshold they are on, says
@@ -65,7 +72,8 @@ def calibrate(
     if decided is not None:
         usual &= decided
     if usual.any():
-        usual &= (error <= UNLIKE * _typical(reference[usual], error[usual])).all(axis=1)
+        typical = _typical(reference[usual], error[usual], one_unit=one_unit)
+        usual &= (error <= UNLIKE * typical).all(axis=1)
     reference, error = reference[usual], error[usual]
     if not len(reference):
         reference = error = np.zeros((1, error.shape[1]))
@@ -73,7 +81,7 @@ def calibrate(
     return Calibration(
         usual=usual,
         noise=error.max(axis=0),
-        typical=_typical(reference, error),
+        typical=_typical(reference, error, one_unit=one_unit),
         magnitude=magnitude,
         size=float(magnitude.max()),
         signal=rms(reference - reference.mean(axis=0)),
@@ -81,10 +89,12 @@ def calibrate(
     )
 
 
-def _typical(reference: Floats, error: Floats) -> Floats:
+def _typical(reference: Floats, error: Floats, *, one_unit: bool) -> Floats:
     """Return the median error by output, or what rounds the largest where most are exact."""
     exact = np.finfo(np.float32).eps * np.abs(reference).max(axis=0)
     typical: Floats = np.maximum(np.median(error, axis=0), exact)
+    if one_unit:
+        typical = np.maximum(typical, np.median([rms(row) for row in error]))
     return typical
 
 

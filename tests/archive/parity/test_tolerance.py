@@ -81,6 +81,25 @@ def test_luck_in_one_output_does_not_tighten_the_limit_of_a_row() -> None:
     assert np.median(others) < 8 * 30
 
 
+def test_outputs_that_are_zero_on_most_rows_are_held_to_what_the_others_err_by() -> None:
+    """A network that ends in a ReLU: of a thousand outputs most are zero on most rows."""
+    chance = np.random.default_rng(0)
+    before = chance.normal(loc=-2.2, size=(16, 1000))
+    reference = np.maximum(before, 0)
+    drawn = [np.where(before > 0, 1e-7 * np.abs(chance.normal(size=before.shape)), 0)] * 2
+    # By the other library, one output is a little above zero that is not.
+    drawn[1] = drawn[1] + 1e-7 * (before > -1e-3) * (before <= 0)
+    found = calibrate(reference, drawn[0], one_unit=True)
+    assert found.usual.all()
+    assert found.signal > 100 * found.mean_noise
+    limit = limits(reference, drawn[0], found, Tolerance(k=8.0, floor=1e-6))
+    assert (drawn[1] <= limit).all()
+    assert limit.max() < 2e-5
+    # By itself, hardly any row is like the others.
+    assert calibrate(reference, np.where(before > 0, 1e-5, 0.0)).usual.sum() < 16
+    assert calibrate(reference, np.where(before > 0, 1e-5, 0.0), one_unit=True).usual.all()
+
+
 def test_a_row_that_rounding_decided_counts_for_itself_only() -> None:
     chance = np.random.default_rng(0)
     reference = chance.normal(size=(20, 3))
