@@ -139,11 +139,15 @@ lint: setup
 	@.venv/bin/ruff format --check --quiet
 	@$(PY) -m mypy
 
+# A worker takes up to 4 GiB when its test builds a model: no more than four of them. Plain
+# `pytest` runs one test after another, as a debugger needs it.
+TOGETHER := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+
 check: lint
-	@$(PY) -m pytest -m "not torch and not onnx and not serve and not slow"
+	@$(PY) -m pytest $(TOGETHER) -m "not torch and not onnx and not serve and not slow"
 
 test: lint
-	@$(PY) -m pytest -rs
+	@$(PY) -m pytest $(TOGETHER) -rs
 
 prove: setup
 	@$(PY) -m ci.prove

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from archive.files import write_bytes
 from report import numbers
 from report.style import CSS
-from report.templates.page import PAGE, VERDICT
+from report.templates.page import NOTES, PAGE, VERDICT
 
 _ENVIRONMENT = Environment(
-    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    # What templates include.
+    loader=DictLoader({"notes": NOTES}),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {
     filter.__name__: filter

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -121,10 +122,10 @@ def test_torchserve_works_as_typed_and_stops(shell, checkout, capfd):
             if "=" in line and not line.startswith("#")
         )
     )
-    started = run(
-        shell, "source ./env.sh && torchserve --start --models all >out.txt 2>&1", checkout
-    )
+    start = 'source ./env.sh && torchserve --start --models all >out.txt 2>&1 && echo "$TMPDIR"'
+    started = run(shell, start, checkout)
     assert started.returncode == 0, started.stderr
+    temp = Path(started.stdout.strip())
     jvm = psutil.Process(listener(ports.inference))
     try:
         deadline = time.monotonic() + 60
@@ -144,7 +145,8 @@ def test_torchserve_works_as_typed_and_stops(shell, checkout, capfd):
         if jvm.is_running():
             jvm.kill()
     assert not (checkout / "key_file.json").exists()
-    assert list((checkout / "build/serve/shell/tmp/models").iterdir()) == []
+    # What it unpacked is gone.
+    assert list((temp / "models").iterdir()) == []
 
 
 def listener(port):

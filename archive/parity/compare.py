@@ -20,13 +20,13 @@ from archive.parity.backends import (
     rank_of,
     traced_backend,
 )
-from archive.parity.case import Fault, Trial, judge_trial, not_measured, where_of
-from archive.parity.checks import checkpoint_faults, origin_faults, precision_faults
 from archive.parity.inputs import Group
-from archive.parity.judge import Expected, Judge, Measured, Yardstick, in_parts
-from archive.parity.task import flipped_margin
-from archive.parity.tolerance import Floats
 from archive.parity.types import BackendName, Case, Kind, Tolerance
+from archive.parity.verdict.case import Fault, Trial, judge_trial, not_measured, where_of
+from archive.parity.verdict.checks import checkpoint_faults, origin_faults, precision_faults
+from archive.parity.verdict.judge import Expected, Judge, Measured, Yardstick, in_parts
+from archive.parity.verdict.task import flipped_margin
+from archive.parity.verdict.tolerance import Floats
 from recipes.errors import ParityError
 from recipes.types import DEFAULT_K_BF16
 from train.trace import BATCHES

@@ -16,8 +16,8 @@ from archive.parity.explain import explain
 from archive.parity.inputs import Domain, Group, boundary, drawn, other_shapes
 from archive.parity.report import report_of, worst_of
 from archive.parity.search import Field, search
-from archive.parity.tolerance import Floats, rms
 from archive.parity.types import BackendName, ParityReport, Search, Tolerance
+from archive.parity.verdict.tolerance import Floats, rms
 from recipes.errors import ParityError
 from train.trace import BATCHES
 

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.parity.case import problems_of
 from archive.parity.compare import Comparison, Found
-from archive.parity.judge import ratios
 from archive.parity.pictures import columns, picture
-from archive.parity.task import agreement, losses
 from archive.parity.types import (
     Agreement,
     BackendName,
@@ -23,6 +20,9 @@ from archive.parity.types import (
     Search,
     Worst,
 )
+from archive.parity.verdict.case import problems_of
+from archive.parity.verdict.judge import ratios
+from archive.parity.verdict.task import agreement, losses
 
 if TYPE_CHECKING:
     from handlers.spec import PreprocessSpec

@@ -19,10 +19,10 @@ from torch import nn
 
 from archive.parity.backends import Array, Run, eager_backend
 from archive.parity.inputs import Domain, Group
-from archive.parity.judge import in_parts
-from archive.parity.task import flipped_margin
-from archive.parity.tolerance import Floats
 from archive.parity.types import BackendName, Search
+from archive.parity.verdict.judge import in_parts
+from archive.parity.verdict.task import flipped_margin
+from archive.parity.verdict.tolerance import Floats
 
 # The first step, as a part of the valid range; later ones shrink to a tenth of it.
 _STEP = 0.1

@@ -12,12 +12,5 @@ ANSWERS = """\
 {% endfor %}
 </ol>
 {% endif %}
-{% if report.notes %}
-<h3>Notes</h3>
-<ul>
-{% for note in report.notes %}
-<li>{{ note }}</li>
-{% endfor %}
-</ul>
-{% endif %}
+{% include "notes" %}
 """

@@ -46,3 +46,15 @@ VERDICT = """\
 <p>{{ text }}</p>
 </div>
 """
+
+# What a report says beside its verdict.
+NOTES = """\
+{% if report.notes %}
+<h3>Notes</h3>
+<ul>
+{% for note in report.notes %}
+<li>{{ note }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+"""

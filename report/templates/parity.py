@@ -42,14 +42,7 @@ VERDICT = """\
 </dl>
 </div>
 {% endif %}
-{% if report.notes %}
-<h3>Notes</h3>
-<ul>
-{% for note in report.notes %}
-<li>{{ note }}</li>
-{% endfor %}
-</ul>
-{% endif %}
+{% include "notes" %}
 """
 
 FIGURES = """\

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score
 
 from archive.parity.compare import Comparison, Found
 from archive.parity.report import WORST, report_of, worst_of
-from archive.parity.task import losses
 from archive.parity.types import ParityReport
+from archive.parity.verdict.task import losses
 from archive.types import to_json
 from handlers.spec import TableSpec
 from tests.archive.parity.files import (

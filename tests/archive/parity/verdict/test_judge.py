@@ -11,7 +11,8 @@ from torch import nn
 
 from archive.parity.backends import Array, Outputs, Run, eager_backend
 from archive.parity.inputs import Group
-from archive.parity.judge import (
+from archive.parity.types import Kind, Tolerance
+from archive.parity.verdict.judge import (
     FAR,
     Expected,
     Judge,
@@ -21,8 +22,7 @@ from archive.parity.judge import (
     measure,
     ratios,
 )
-from archive.parity.tolerance import Floats
-from archive.parity.types import Kind, Tolerance
+from archive.parity.verdict.tolerance import Floats
 from recipes.errors import ParityError
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from scipy.stats import bootstrap
 
-from archive.parity.tolerance import Floats, rms
 from archive.parity.types import Agreement, BackendName
+from archive.parity.verdict.tolerance import Floats, rms
 
 if TYPE_CHECKING:
     from recipes.types import Task

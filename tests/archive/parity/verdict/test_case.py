@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archive.parity.case import Fault, Trial, judge_trial, not_measured, problems_of, where_of
 from archive.parity.inputs import Group
-from archive.parity.judge import Expected
-from archive.parity.tolerance import Floats
 from archive.parity.types import BackendName, Case, Kind
+from archive.parity.verdict.case import (
+    Fault,
+    Trial,
+    judge_trial,
+    not_measured,
+    problems_of,
+    where_of,
+)
+from archive.parity.verdict.judge import Expected
+from archive.parity.verdict.tolerance import Floats
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from archive.parity.case import Fault
-from archive.parity.judge import Judge
-from archive.parity.origin import origin_of_onnx, origin_of_traced
-from archive.parity.tolerance import Floats, rms
+from archive.parity.verdict.case import Fault
+from archive.parity.verdict.judge import Judge
+from archive.parity.verdict.origin import origin_of_onnx, origin_of_traced
+from archive.parity.verdict.tolerance import Floats, rms
 from recipes.errors import ParityError
 
 # Outputs must vary over real inputs so many times as much as float32 errs; an export that

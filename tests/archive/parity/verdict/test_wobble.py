@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from archive.parity.backends import Array, eager_backend
-from archive.parity.tolerance import Floats
-from archive.parity.wobble import wobbling
+from archive.parity.verdict.tolerance import Floats
+from archive.parity.verdict.wobble import wobbling
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

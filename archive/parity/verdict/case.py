@@ -9,10 +9,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.parity.judge import Expected, Measured, measure, ratios, what_of
-from archive.parity.task import allowance, flips
-from archive.parity.tolerance import Floats
 from archive.parity.types import BackendName, Case, Check, Problem
+from archive.parity.verdict.judge import Expected, Measured, measure, ratios, what_of
+from archive.parity.verdict.task import allowance, flips
+from archive.parity.verdict.tolerance import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from torch import nn
 
 from archive.parity.backends import Array, Run, reference_backend
 from archive.parity.inputs import Group
-from archive.parity.tolerance import UNLIKE, Floats, calibrate, error_of, limits
 from archive.parity.types import BackendName, Tolerance
-from archive.parity.wobble import wobbling
+from archive.parity.verdict.tolerance import UNLIKE, Floats, calibrate, error_of, limits
+from archive.parity.verdict.wobble import wobbling
 from recipes.errors import ParityError
 
 # Rows that eager torch runs alone as well: other kernels, a second draw of its rounding.

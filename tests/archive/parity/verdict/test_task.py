@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
-from archive.parity.task import agreement, allowance, flips, kl_divergence, losses
-from archive.parity.tolerance import Floats
 from archive.parity.types import Agreement
+from archive.parity.verdict.task import agreement, allowance, flips, kl_divergence, losses
+from archive.parity.verdict.tolerance import Floats
 from recipes.types import Task
 
 pytestmark = pytest.mark.torch

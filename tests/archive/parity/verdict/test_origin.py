@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archive.onnx_export import export_onnx
-from archive.parity.origin import origin_of_onnx, origin_of_traced
+from archive.parity.verdict.origin import origin_of_onnx, origin_of_traced
 from recipes.errors import ParityError
 from tests.archive.parity.files import COLUMNS, NET, WEIGHTS, onnx_file, traced_file
 from train.trace import trace
