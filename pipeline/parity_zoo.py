@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from archive.files import write_bytes
 from archive.parity.types import ZooRow
 from archive.types import from_json, read_json, to_json
+from pipeline.alone import alone
 from pipeline.layout import Layout
 from pipeline.run_step import step_environment
 from recipes.errors import MarwrightError, UsageError
@@ -89,15 +90,28 @@ def parity_zoo(
 
     `command` runs a stage. Returns 1 if any architecture that was asked for does not pass; one
     that was not run is one of them. Raises `UsageError` for a name that torchvision does not know,
-    and for a table that cannot be read.
+    and for a table that cannot be read; `MarwrightError` when another run is filling it.
     """
-    table = _read(layout.root / TABLE)
     known = _architectures(command)
     wanted = list(dict.fromkeys(names)) or known
     if unknown := sorted(set(wanted) - set(known)):
         raise UsageError(f"{', '.join(unknown)}: no classification architecture of torchvision")
-    todo = [name for name in wanted if again or name not in table or not table[name].ok]
     console = Console(highlight=False, soft_wrap=True)
+    place = layout.root / layout.build / "parity-zoo"
+    with alone(place, "another parity-zoo"):
+        table = _read(layout.root / TABLE)
+        todo = [name for name in wanted if again or name not in table or not table[name].ok]
+        for row in _shown(_run_all(todo, place, limits, command), len(todo), console):
+            table[row.name] = row
+            _write(table, known, layout.root)
+        _write(table, known, layout.root)
+    failed = [name for name in wanted if name not in table or not table[name].ok]
+    console.print(f"{len(wanted) - len(failed)} of {len(wanted)} pass; the table: {PAGE}")
+    return 1 if failed else 0
+
+
+def _shown(rows: Iterator[ZooRow], total: int, console: Console) -> Iterator[ZooRow]:
+    """Pass rows on, with a line for each and a bar of all."""
     columns = ("{task.description}", BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *(TextColumn(c, markup=False) if isinstance(c, str) else c for c in columns),
@@ -105,17 +119,12 @@ def parity_zoo(
         disable=not console.is_terminal,
         transient=True,
     ) as bar:
-        task = bar.add_task("parity-zoo", total=len(todo))
-        for row in _run_all(todo, layout, limits, command):
-            table[row.name] = row
-            _write(table, known, layout.root)
+        task = bar.add_task("parity-zoo", total=total)
+        for row in rows:
+            yield row
             bar.advance(task)
             said = "passes" if row.ok else f"FAILS: {row.cause}"
             console.print(f"{row.name:<20} {row.seconds:6.0f} s  {said}", markup=False)
-    _write(table, known, layout.root)
-    failed = [name for name in wanted if name not in table or not table[name].ok]
-    console.print(f"{len(wanted) - len(failed)} of {len(wanted)} pass; the table: {PAGE}")
-    return 1 if failed else 0
 
 
 def _read(path: Path) -> Table:
@@ -150,10 +159,9 @@ def _last_line(log: str) -> str:
 
 
 def _run_all(
-    names: list[str], layout: Layout, limits: Limits, command: Sequence[str]
+    names: list[str], place: Path, limits: Limits, command: Sequence[str]
 ) -> Iterator[ZooRow]:
     """Yield a row for each architecture as it ends."""
-    place = layout.root / layout.build / "parity-zoo"
     waiting, alone, running = list(names), list[str](), list[_Running]()
 
     def start(name: str, stage: str, made: ZooRow | None = None) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from archive.files import sha256_file, sync
 from archive.types import to_json
+from pipeline.alone import alone
 from pipeline.build import build, damaged
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.summary import summarise
-from recipes.errors import MarwrightError, UsageError, VerifyError
+from recipes.errors import UsageError, VerifyError
 from recipes.load import load_recipes
 
 _VERSION = r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?"
@@ -41,7 +39,8 @@ def release(version: str, layout: Layout, *, jobs: int) -> int:
         raise error
     place = layout.root / "build" / "release"
     clean = Layout(root=layout.root, build="build/release/build", store="build/release/model_store")
-    with _alone(place):
+    # Two releases at once would take each other's files.
+    with alone(place, "another release"):
         for old in (place / "build", place / "model_store", place / "dist", place / "old"):
             if old.exists():
                 shutil.rmtree(old)
@@ -57,18 +56,6 @@ def release(version: str, layout: Layout, *, jobs: int) -> int:
     print(f"\ndist/ holds release {version}:")
     print((dist / "SHA256SUMS").read_text(encoding="utf-8"), end="")
     return 0
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold the release's lock; two releases at once would take each other's files."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MarwrightError("another release is being built; wait for it to end") from None
-        yield
 
 
 def _require_undamaged(models: list[str], layout: Layout) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.alone import alone
 from pipeline.layout import Layout
 from pipeline.parity_zoo import PAGE, TABLE, Limits, parity_zoo
 from recipes.errors import MarwrightError, UsageError
@@ -130,7 +131,7 @@ def table(root: Path) -> dict[str, dict[str, Any]]:
 
 def left(root: Path) -> list[str]:
     """Return what the stages left behind."""
-    return sorted(path.name for path in (root / "build/parity-zoo").iterdir())
+    return sorted(p.name for p in (root / "build/parity-zoo").iterdir() if p.name != ".lock")
 
 
 def both(*names: str) -> list[str]:
@@ -264,6 +265,14 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_passed(zoo: Zoo, tmp_path: 
     assert left(tmp_path) == ["interrupts.log"]
     assert zoo("good") == 0
     assert calls(tmp_path) == both("good", "interrupts")
+
+
+def test_two_runs_do_not_fill_one_table(zoo: Zoo, tmp_path: Path) -> None:
+    said = "^another parity-zoo is at work here; wait for"
+    with alone(tmp_path / "build/parity-zoo", "a test"), pytest.raises(MarwrightError, match=said):
+        zoo("good")
+    assert not (tmp_path / "calls").exists()
+    assert zoo("good") == 0
 
 
 @pytest.mark.parametrize(
