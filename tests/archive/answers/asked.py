@@ -1,0 +1,44 @@
+"""Asking a handler over an export that gives what the checkpoint gives."""
+
+from __future__ import annotations
+
+import msgspec
+
+from archive.answers.check import Model, check_answers
+from archive.model_config import handler_options
+from archive.types import AnswersReport
+from recipes.types import Recipe
+from tests.archive.proven import Proven
+from train.types import Meta, Splits
+
+
+def checked(
+    made: Proven,
+    handler: str = "",
+    *,
+    recipe: Recipe | None = None,
+    meta: Meta | None = None,
+    splits: Splits | None = None,
+    exports: dict[str, Model] | None = None,
+) -> AnswersReport:
+    """Check a handler over an export that gives what the checkpoint gives."""
+    recipe = recipe or made.recipe
+    if handler:
+        recipe = msgspec.structs.replace(
+            recipe, serve=msgspec.structs.replace(recipe.serve, handler=handler)
+        )
+    return check_answers(
+        recipe,
+        meta or made.meta,
+        splits or made.splits,
+        exports or {"model.onnx": made.model},
+        handler_options(recipe),
+    )
+
+
+def said(report: AnswersReport) -> str:
+    """Return the first problem, less the file's name before it."""
+    assert not report.ok
+    assert report.problems
+    assert all(text.startswith("handlers/strange.py: ") for text in report.problems)
+    return report.problems[0].removeprefix("handlers/strange.py: ")

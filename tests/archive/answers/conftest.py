@@ -1,0 +1,44 @@
+"""One thread, as gates have; and a handler of one's own for a test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import handlers
+from tests.archive.proven import one_thread
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture
+def handler(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Add a handler to the project's, for one test, with parts of it replaced."""
+    folder = tmp_path_factory.mktemp("handlers")
+    monkeypatch.setattr(handlers, "__path__", [*handlers.__path__, str(folder)])
+    monkeypatch.setattr(handlers, "strange", None, raising=False)
+    monkeypatch.delitem(sys.modules, "handlers.strange", raising=False)
+
+    def add(code: str = "", *, read: str = "read_image", answer: str = "ranked_labels") -> str:
+        (folder / "strange.py").write_text(
+            "import torch\n"
+            "from handlers.classify_image import ranked_labels\n"
+            "from handlers.predict_table import row_values\n"
+            "from handlers.read import read_image, read_table\n"
+            "from handlers.request import BadRequest\n"
+            "from handlers.service import Service\n"
+            f"{code}\n"
+            f"service = Service(read={read}, answer={answer})\n"
+            "handle = service.handle\n"
+        )
+        return "strange"
+
+    return add
