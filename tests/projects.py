@@ -6,9 +6,12 @@ import os
 import subprocess
 from pathlib import Path
 
+from archive.files import sha256_file
 from ci.prove.project import command, copy_project
 
 ROOT = Path(__file__).resolve().parent.parent
+# The steps of an archive.
+ALL = ["train", "trace", "onnx", "parity", "answers", "report", "archive", "verify"]
 # A recipe of the regression kind with nothing in it but what must be.
 TABLE = """\
 version = "1.0"
@@ -79,3 +82,8 @@ def edit(project: Path, path: str, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert old in text, f"{path} does not contain {old!r}"
     file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def archives(project: Path) -> dict[str, str]:
+    """Return the SHA-256 of each published archive, by file name."""
+    return {path.name: sha256_file(path) for path in (project / "model_store").glob("*.mar")}

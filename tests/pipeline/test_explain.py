@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.projects import built, edit, make_project
+from tests.projects import ALL, built, edit, make_project
 
 pytestmark = pytest.mark.torch
 
@@ -18,12 +18,7 @@ def lines(project: Path) -> list[str]:
 def test_current_model(project: Path) -> None:
     told = lines(project)
     assert told[0] == "tiny_a"
-    assert [line.split()[:2] for line in told[1:]] == [
-        [step, "current"]
-        for step in (
-            "train", "trace", "onnx", "parity", "answers", "report", "archive", "verify",
-        )
-    ]  # fmt: skip
+    assert [line.split()[:2] for line in told[1:]] == [[step, "current"] for step in ALL]
 
 
 def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:

@@ -23,7 +23,7 @@ from tests.archive.tiny import (
     payload,
     rewrite,
 )
-from tests.projects import ROOT, pipeline
+from tests.projects import ALL, ROOT, pipeline
 
 Out = pytest.CaptureFixture[str]
 LOG = {
@@ -219,9 +219,7 @@ def test_built_archive_is_inspected_and_compared(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)
     assert (card["path"], card["golden_samples"], card["problems"]) == (one, 4, [])
-    assert list(card["build"]["steps"]) == sorted(
-        ["train", "trace", "onnx", "parity", "answers", "report", "archive", "verify"]
-    )
+    assert list(card["build"]["steps"]) == sorted(ALL)
     done = pipeline(project, "diff", one, other)
     assert done.returncode == 1
     assert "           model.modelName: 'tiny_a' → 'tiny_b'" in done.stdout.splitlines()
