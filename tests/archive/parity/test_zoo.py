@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 # The cheapest of those with batch norm: 14 s of CPU time for both stages.
 SMALLEST = "shufflenet_v2_x0_5"
 SIDE = 12
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -196,3 +197,13 @@ def test_photographs_are_crops_in_the_domain_and_the_same_each_time() -> None:
 
 def test_inception_takes_larger_images() -> None:
     assert zoo.domain("inception_v3").shape == (3, 299, 299)
+
+
+def test_the_committed_table_has_all_and_what_fails_is_explained() -> None:
+    table: dict[str, ZooRow] = msgspec.json.decode(
+        (REFERENCE / "parity-zoo.json").read_bytes(), type=dict[str, ZooRow]
+    )
+    assert sorted(table) == zoo.architectures(), "run `python -m pipeline parity-zoo`, and commit"
+    told = (REFERENCE / "parity.md").read_text(encoding="utf-8")
+    failed = [row.name for row in table.values() if not row.ok]
+    assert [name for name in failed if f"`{name}`" not in told] == []
