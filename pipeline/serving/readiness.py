@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at a model.
 TICK = 0.2
+# Failed recoveries after which a death without a traceback is believed to have none. TorchServe
+# stops reading a worker's output when it dies, so on a busy machine a traceback can be lost, and
+# was, twice in a row; each attempt prints it anew.
+SILENT = 3
 # Lines of a cause that are worth showing; the rest is in the log.
 SHOWN = 12
 TRACEBACK = "Traceback (most recent call last)"
@@ -119,13 +124,16 @@ class Watch:
     def _crash(self, model: StoredModel) -> str | None:
         """Why a worker cannot load, once its second attempt has failed like its first."""
         thread = rf"\] W-\d+-{re.escape(model.name)}_{re.escape(model.version)}"
-        if not re.search(
-            rf"{thread} .*Auto recovery failed again", _text(self.logs / "ts_log.log")
-        ):
+        failed = Counter(
+            re.findall(rf"({thread}) .*Auto recovery failed again", _text(self.logs / "ts_log.log"))
+        )
+        if not failed:
             return None
         log = _text(self.logs / "model_log.log")
         if cause := traceback_of(model, log):
             return cause
+        if max(failed.values()) < SILENT:
+            return None
         said = re.findall(rf"{thread}-std.*MODEL_LOG - (.*)", log)[-3:]
         # What the kernel kills, and what crashes in native code, leaves no traceback.
         return "\n".join(

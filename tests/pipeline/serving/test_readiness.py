@@ -1,4 +1,8 @@
+import json
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -90,3 +94,49 @@ def test_a_model_that_nobody_describes_fails_at_the_deadline(tmp_path):
     watch = Watch(url="http://127.0.0.1:1", logs=tmp_path, models=[MODEL], running=lambda: True)
     [one] = watch.settle(lambda: None, 0.1, lambda _: None)
     assert one.cause == "0 of ? workers READY after 0.1 s"
+
+
+@contextmanager
+def describing(described):
+    """A management API that has this to say of every model: its URL."""
+
+    class Management(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps([described]).encode())
+
+        do_PUT = do_GET
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Management) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+# Seen of a real TorchServe on a busy machine: the worker's output was no longer read when it died,
+# in two attempts of two. Its timing is not to be had at will, so its logs are written here.
+@pytest.mark.parametrize("lost", [1, 2, 9])
+def test_a_traceback_that_is_lost_at_first_is_waited_for(tmp_path, lost):
+    thread = "W-9000-digits_1.0"
+    attempts = 0
+
+    def attempt(_):
+        nonlocal attempts
+        attempts += 1
+        with (tmp_path / "ts_log.log").open("a") as ts_log:
+            ts_log.write(log(thread, "Auto recovery failed again"))
+        with (tmp_path / "model_log.log").open("a") as model_log:
+            model_log.write(log(f"{thread}-stdout", *LOADING[: 1 if attempts <= lost else None]))
+
+    with describing({"minWorkers": 1, "workers": [{"status": "UNLOADING"}]}) as url:
+        watch = Watch(url=url, logs=tmp_path, models=[MODEL], running=lambda: True)
+        [one] = watch.settle(lambda: None, 60.0, attempt)
+    if lost < 3:
+        assert one.cause.endswith("No module named 'x'")
+    else:
+        assert one.cause.startswith("its worker dies while it loads")
+    assert attempts == min(lost + 1, 3) + 1
