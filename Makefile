@@ -31,7 +31,7 @@ PYTHON_NAMED := $(filter command,$(origin PYTHON))
 $(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK,$(if $(value $v),\
   $(eval override $v := $$(value $v))$(eval export $v)))
 
-## Models (all of them, or MODEL=a,b; JOBS=n builds n at once)
+## Models (all of them, or MODEL=a,b; JOBS=n builds n at once, one a core without it)
 ##   make train      train and trace what is stale
 ##   make onnx       ... and export it to ONNX
 ##   make parity     ... prove that the traced module and the ONNX file answer as the checkpoint does;
@@ -71,6 +71,20 @@ explain: setup
 list: setup
 	@$(PY) -m pipeline list $(MODEL_OPTION)
 
+## Looks at a recipe
+##   make summary    the layers, what trains, from when and at which rate; MODEL=a,b
+##   make lr-find    try learning rates for a moment, and draw how the loss falls; MODEL=a,b
+##   make study      the recipe and its variants over several seeds; MODEL=a,b JOBS=n
+.PHONY: summary lr-find study
+summary: setup
+	@$(PY) -m pipeline summary $(MODEL_OPTION)
+
+lr-find: setup
+	@$(PY) -m pipeline lr-find $(MODEL_OPTION)
+
+study: setup
+	@$(PY) -m pipeline study $(MODEL_OPTION) $(JOBS_OPTION)
+
 ## Serving
 ##   make serve      run TorchServe on model_store/ until ctrl-c; MODEL=a,b PORT=n
 ##   make stop       stop that server
@@ -101,12 +115,13 @@ publish:
 ##   make check      lint, types and the tests that need no torch: under a minute
 ##   make test       all that must hold at each change, a real server included
 ##   make prove      the long proofs: kills, seeds, figures
+##   make bench-train     how fast an epoch is, beside a bare loop and Lightning's Trainer
 ##   make bench-parity    how long the parity gate takes, and in how much memory
 ##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/
-.PHONY: help setup doctor lint check test prove bench-archive bench-parity lock schema clean
+.PHONY: help setup doctor lint check test prove bench-archive bench-parity bench-train lock schema clean
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -151,6 +166,9 @@ test: lint
 
 prove: setup
 	@$(PY) -m ci.prove
+
+bench-train: setup
+	@$(PY) -m ci.prove train_speed
 
 bench-parity: setup
 	@$(PY) -m ci.prove gate_speed

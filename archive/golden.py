@@ -26,7 +26,7 @@ from archive.types import (
 )
 from handlers.service import Loaded, Service
 from recipes.errors import PackError
-from train.data import inputs_of
+from train.tensors import inputs_of
 
 if TYPE_CHECKING:
     from recipes.types import Recipe

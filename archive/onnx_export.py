@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -14,6 +14,10 @@ import torch
 from torch import nn
 
 from recipes.errors import ExportError
+from train.examples import zeros
+
+if TYPE_CHECKING:
+    from handlers.spec import Dtype
 
 ONNX = "model.onnx"
 # The names of its one input and its one output.
@@ -30,11 +34,12 @@ def export_onnx(
     opset: int,
     folder: Path,
     *,
+    dtype: Dtype = "float32",
     dynamic: Mapping[int, tuple[str, int, int]] | None = None,
     origin: str = "",
     inline_limit: int = INLINE_LIMIT,
 ) -> Path:
-    """Write `model.onnx`, from `input` float32 `(batch, *shape)` to `output` `(batch, outputs)`.
+    """Write `model.onnx`, from `input` `(batch, *shape)` to `output` float32 `(batch, outputs)`.
 
     `dynamic` names further axes of a sample that may vary, with the least and the most of each.
     `origin` is the SHA-256 of the checkpoint's weights, and is kept in the file's metadata. The
@@ -43,7 +48,7 @@ def export_onnx(
     and when the ONNX checker refuses the file.
     """
     model.eval()
-    exported = export_program(model, shape, opset, dynamic or {}).model
+    exported = export_program(model, shape, opset, dynamic or {}, dtype).model
     for graph in (exported.graph, *(f.graph for f in exported.functions.values())):
         _strip(graph)
     exported.metadata_props.clear()
@@ -68,6 +73,7 @@ def export_program(
     shape: tuple[int, ...],
     opset: int,
     dynamic: Mapping[int, tuple[str, int, int]],
+    dtype: Dtype = "float32",
 ) -> torch.onnx.ONNXProgram:
     """Return what torch's exporter makes of a model. Raises `ExportError` when it fails."""
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
@@ -77,10 +83,16 @@ def export_program(
         # The exporter's own use of what torch deprecates is not for our users to mend.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Of torch's own recurrent layers, which keep a list of their parameters.
+        for said in (
+            r"The tensor attributes .*\._flat_weights",
+            r"The \.grad attribute of a Tensor",
+        ):
+            warnings.filterwarnings("ignore", said, UserWarning)
         try:
             program = torch.onnx.export(
                 model,
-                (torch.zeros(2, *shape),),
+                (zeros(2, shape, dtype),),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],

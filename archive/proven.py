@@ -23,7 +23,7 @@ from archive.types import (
 from archive.write import archive_date, write_archive
 from handlers.spec import spec_to_dict
 from recipes.errors import PackError
-from recipes.types import canonical
+from recipes.types import PROVEN_SECTIONS, canonical
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
@@ -51,8 +51,9 @@ def pack_proven(
         serialized_file=traced.name,
         config_file=MODEL_CONFIG,
     )
+    declared = canonical(recipe)
     proof = Proof(
-        recipe=canonical(recipe),
+        recipe={section: declared[section] for section in PROVEN_SECTIONS},
         metrics=meta.metrics,
         splits=meta.splits,
         parity=report.summary(),

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 import torch
 
+from handlers.ranked import ranked
 from handlers.read import read_image
 from handlers.service import Loaded, Service
 
 
 def ranked_labels(logits: torch.Tensor, loaded: Loaded) -> dict[str, list[dict[str, object]]]:
-    """Rank the labels of one image; logits are `(1, len(labels))`.
-
-    The `top_k` option says how many; never more than there are labels.
-    """
-    probabilities = torch.softmax(logits[0].double(), dim=0)
-    count = min(int(loaded.options.get("top_k", 5)), len(probabilities))
-    best = probabilities.topk(count)
-    return {
-        "predictions": [
-            {"label": loaded.labels[index], "probability": round(value, 6)}
-            for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
-    }
+    """Rank the labels of one image; logits are `(1, len(labels))`."""
+    return {"predictions": ranked(logits[0], loaded)}
 
 
 service = Service(read=read_image, answer=ranked_labels)

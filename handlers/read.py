@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from handlers.preprocess import image_tensor, table_tensor
-from handlers.request import BadRequest
-from handlers.spec import MAX_ROWS, ImageSpec, TableSpec
+from handlers.preprocess import DAMAGED, image_tensor, table_tensor, text_tensor
+from handlers.request import BadRequest, is_json
+from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
 # What a person may send. Pillow knows many more formats; each is code that a stranger's bytes
 # could reach.
@@ -26,7 +26,10 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # an image of 32 megapixels takes up to about 250 MiB as RGB, and 490 MiB as RGBA.
 MAX_PIXELS = 32_000_000
 
+# Categories that a message names.
+_FEW = 20
 _FEW_PIXELS = f"at most {MAX_PIXELS} are accepted"
+_SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
 
@@ -39,8 +42,16 @@ def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
         raise BadRequest("send the image's bytes as the body or as a form field")
     if not body:
         raise BadRequest("the request is empty: send the image's bytes")
+    return image_tensor(open_image(body), spec)[None]
+
+
+def open_image(content: bytes | bytearray) -> Image.Image:
+    """Decode an image, in a request or among training's files.
+
+    Raises `BadRequest` for anything that is not a readable image within `MAX_PIXELS`.
+    """
     try:
-        image = Image.open(io.BytesIO(body), formats=IMAGE_FORMATS)
+        image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
         width, height = image.size
         # Before decoding: a file of kilobytes can unpack to gigabytes.
         if width * height > MAX_PIXELS:
@@ -51,16 +62,17 @@ def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
     # Pillow has a limit of its own, above ours; where warnings are errors, it has two.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadRequest(f"the image has too many pixels; {_FEW_PIXELS}", 413) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise BadRequest(f"the image cannot be decoded: {error}") from None
-    return image_tensor(image, spec)[None]
+    return image
 
 
 def read_table(body: object, spec: TableSpec) -> torch.Tensor:
-    """Read a request's rows; returns standardised float32 `(N, len(columns))`.
+    """Read a request's rows; returns scaled float32 `(N, features)`.
 
-    `body` is JSON, decoded or not: an object of columns, a list of numbers in the order of the
-    columns, or a list of such rows. Raises `BadRequest` naming the row and the column.
+    `body` is JSON, decoded or not: an object of columns, a list of values in the order of the
+    columns, or a list of such rows. What is missing is null, or left out of an object. Raises
+    `BadRequest` naming the row and the column.
     """
     if isinstance(body, (bytes, bytearray, str)):
         try:
@@ -72,12 +84,64 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
         raise BadRequest("no rows: send an object of columns, or a list of them")
     if len(rows) > MAX_ROWS:
         raise BadRequest(f"{len(rows)} rows in one request; at most {MAX_ROWS} are accepted", 413)
-    values = [_row_values(row, spec.columns, number) for number, row in enumerate(rows)]
+    values = [_row_values(row, spec, number) for number, row in enumerate(rows)]
     tensor = table_tensor(np.array(values, dtype=np.float64), spec)
     if len(infinite := torch.nonzero(~torch.isfinite(tensor))):
-        number, column = infinite[0].tolist()
-        raise BadRequest(f"row {number}, column {spec.columns[column]}: the number is too large")
+        number, feature = infinite[0].tolist()
+        raise BadRequest(f"row {number}, column {spec.column_of(feature)}: the number is too large")
     return tensor
+
+
+def read_text(body: object, spec: TextSpec) -> torch.Tensor:
+    """Read a request's one text; returns int64 `(1, L)`.
+
+    What begins with `{`, blanks aside, is JSON and must be `{"text": "…"}`: nothing is guessed, and
+    a text that begins so itself is sent in that form. Anything else is the text as it stands,
+    quotes included. TorchServe decodes the JSON of `application/json`: an object is taken as above,
+    and of a string what is in it. Raises `BadRequest` for what is no text, or a blank one.
+    """
+    if isinstance(body, (bytes, bytearray)):
+        try:
+            body = body.decode()
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"byte {error.start} is not UTF-8: {_SEND_TEXT}") from None
+    if isinstance(body, str) and is_json(body):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(
+                f"what begins with {{ is read as JSON, and this is none ({error}): "
+                'send such a text as {"text": "…"}'
+            ) from None
+    if isinstance(body, Mapping):
+        body = _text_of(body)
+    if not isinstance(body, str):
+        raise BadRequest(f"expected a text, got {_named(body)}: {_SEND_TEXT}")
+    if problem := text_problem(body):
+        raise BadRequest(f"{problem}: {_SEND_TEXT}")
+    return text_tensor([body], spec)
+
+
+def text_problem(text: str) -> str:
+    """Say why a text cannot be read, in a request or among training's samples; "" if it can."""
+    if not text or text.isspace():
+        return "the text is empty" if not text else "the text is blank"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # JSON can name it; no UTF-8 can hold it.
+        return "the text holds half a surrogate pair"
+    return ""
+
+
+def _text_of(fields: Mapping[Any, Any]) -> object:
+    if [*fields] != ["text"]:
+        names = ", ".join(str(name)[:40] for name in [*fields][:5])
+        raise BadRequest(f'expected {{"text": "…"}}, got {f"the keys {names}" if names else "{}"}')
+    text = fields["text"]
+    if not isinstance(text, str):
+        raise BadRequest(f'"text": expected a string, got {_named(text)}')
+    return text
 
 
 def _as_rows(body: object) -> Sequence[object]:
@@ -90,23 +154,41 @@ def _as_rows(body: object) -> Sequence[object]:
     return body
 
 
-def _row_values(row: object, columns: tuple[str, ...], number: int) -> list[float]:
+def _row_values(row: object, spec: TableSpec, number: int) -> list[float]:
+    columns = spec.columns
     if isinstance(row, Mapping):
-        missing = [c for c in columns if c not in row]
+        missing = [
+            c for place, c in enumerate(columns) if c not in row and not spec.optional[place]
+        ]
         unknown = [str(c)[:40] for c in row if c not in columns]
         if missing or unknown:
             parts = [f"missing {', '.join(missing)}"] if missing else []
             parts += [f"unknown {', '.join(unknown[:5])}"] if unknown else []
             raise BadRequest(f"row {number}: {'; '.join(parts)}; columns: {', '.join(columns)}")
-        row = [row[c] for c in columns]
+        row = [row.get(c) for c in columns]
     if not isinstance(row, list) or len(row) != len(columns):
         got = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
-        raise BadRequest(f"row {number}: expected {len(columns)} numbers, got {got}")
-    return [_number(v, number, c) for v, c in zip(row, columns, strict=True)]
+        raise BadRequest(f"row {number}: expected {len(columns)} values, got {got}")
+    return [_value(value, spec, place, number) for place, value in enumerate(row)]
 
 
-def _number(value: Any, row: int, column: str) -> float:
-    where = f"row {row}, column {column}"
+def _value(value: Any, spec: TableSpec, place: int, row: int) -> float:
+    where = f"row {row}, column {spec.columns[place]}"
+    if value is None and spec.optional[place]:
+        return math.nan
+    if categories := spec.categories[place]:
+        if value not in categories:
+            raise BadRequest(f"{where}: expected one of {_listed(categories)}, got {_named(value)}")
+        return float(categories.index(value))
+    return _number(value, where)
+
+
+def _listed(categories: Sequence[str]) -> str:
+    shown = ", ".join(json.dumps(category) for category in categories[:_FEW])
+    return shown + (f" and {len(categories) - _FEW} more" if len(categories) > _FEW else "")
+
+
+def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadRequest(f"{where}: expected a number, got {_named(value)}")
     try:

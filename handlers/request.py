@@ -35,6 +35,11 @@ def body_of(fields: Mapping[str, Any]) -> object:
     raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
 
 
+def is_json(text: str) -> bool:
+    """Whether a text must be JSON: whether it begins with `{`, blanks aside."""
+    return text.lstrip().startswith("{")
+
+
 def json_answer(answer: object) -> bytes:
     """Return compact JSON. NaN and infinity are refused with `ValueError`: they are not JSON."""
     text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

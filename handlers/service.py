@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from handlers.preprocess import batched
 from handlers.request import BadRequest, body_of, json_answer, json_error
 from handlers.spec import PreprocessSpec, load_spec
 
@@ -40,7 +41,7 @@ class Loaded:
     device: str = "cpu"
 
 
-# A request's body -> float32 (n, …), n >= 1; raises BadRequest.
+# A request's body -> (n, …) of the spec's dtype, n >= 1; raises BadRequest.
 Read = Callable[[object, Any], torch.Tensor]
 # Logits (n, outputs) of one request -> a JSON-ready answer.
 Answer = Callable[[torch.Tensor, Loaded], object]
@@ -76,9 +77,13 @@ class Service:
                 inputs[index] = self.read(body_of(fields), self.loaded.spec)
             except BadRequest as bad:
                 results[index] = (json_error(bad.status, str(bad)), bad.status)
+            # A fault of ours must not take the answers of the others along.
+            except Exception:
+                logger.exception("a request could not be read")
+                results[index] = (json_error(500, "the handler failed on this input"), 500)
         if inputs:
             with torch.inference_mode():
-                batch = torch.cat(list(inputs.values())).to(self.loaded.device)
+                batch = batched(list(inputs.values())).to(self.loaded.device)
                 outputs = self.loaded.model(batch).float().cpu()
             parts = torch.split(outputs, [len(part) for part in inputs.values()])
             for index, part in zip(inputs, parts, strict=True):
@@ -121,7 +126,8 @@ def load(context: Any) -> Loaded:
     # gradients on can fail without them.
     with torch.inference_mode():
         for _ in range(2):
-            outputs = model(torch.zeros((1, *spec.shape), device=device))
+            dtype = getattr(torch, spec.dtype)
+            outputs = model(torch.zeros((1, *spec.shape), dtype=dtype, device=device))
     if labels and outputs.shape[1:] != (len(labels),):
         # An answer would leave a class out, or fail for want of its label.
         raise RuntimeError(

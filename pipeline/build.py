@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.state import changed_outputs, read_record
-from pipeline.status import output_digests, status_of, statuses
+from pipeline.status import inputs_of, output_digests, parent_of, status_of, statuses
 from pipeline.step import Step
+from pipeline.steps.train import STEP as TRAIN
 from recipes.errors import MarwrightError
 from recipes.types import Recipe
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from pipeline.display import Display
 
 
@@ -42,14 +46,16 @@ def build(
     A build in which nothing is stale takes no lock, starts nothing and imports nothing heavy.
     """
     keys = KeyMaker(layout)
-    stale = []
     outcomes = {name: Outcome(model=name) for name in recipes}
-    for name, recipe in recipes.items():
+    # In this order: what a recipe starts from comes before it.
+    goals = with_parents(recipes, steps, layout, outcomes)
+    stale = []
+    for name, (recipe, wanted) in goals.items():
         with told(outcomes[name]):
-            found = [*statuses(recipe, steps, layout, keys)]
+            found = [*statuses(recipe, wanted, layout, keys)]
             clear_failures((s.step for s in found if s.state == "current"), name, layout)
             if any(s.state != "current" for s in found):
-                stale.append(recipe)
+                stale.append(name)
     keys.save_cache()
     if stale:
         from concurrent.futures import ThreadPoolExecutor, wait
@@ -59,24 +65,107 @@ def build(
 
         # Not as a context: an interrupted build must not wait for the steps that run.
         pool = ThreadPoolExecutor(max_workers=jobs)
+        running: dict[str, Future[Outcome]] = {}
+        trained = {name: Trained() for name in stale}
         with Display() as display, ending_at_once(display.close):
-            running = [pool.submit(build_model, r, steps, layout, display) for r in stale]
+            for name in stale:
+                recipe, wanted = goals[name]
+                # Taken up in this order, so whoever is waited for has a thread already.
+                before = trained.get(recipe.model.parent or "")
+                running[name] = pool.submit(
+                    _build_after, before, trained[name], recipe, wanted, layout, display
+                )
             # Waking up now and then, because a signal that comes just before a thread begins to
             # wait for a lock is only seen when that wait ends.
-            while wait(running, timeout=_NOTICE_SIGNALS_S).not_done:
+            while wait(running.values(), timeout=_NOTICE_SIGNALS_S).not_done:
                 pass
-            outcomes |= {(outcome := future.result()).model: outcome for future in running}
+            outcomes |= {name: future.result() for name, future in running.items()}
         pool.shutdown()
-    return list(outcomes.values())
+    return [
+        outcomes[name]
+        for name in outcomes
+        if name in recipes or outcomes[name].ran or outcomes[name].error
+    ]
+
+
+def with_parents(
+    recipes: dict[str, Recipe],
+    steps: tuple[Step, ...],
+    layout: Layout,
+    outcomes: dict[str, Outcome],
+) -> dict[str, tuple[Recipe, tuple[Step, ...]]]:
+    """Return recipes with the steps that are wanted of them, each after what it starts from.
+
+    What is only started from is trained and no more. A recipe whose parent cannot be read is left
+    out, and its outcome says why.
+    """
+    goals: dict[str, tuple[Recipe, tuple[Step, ...]]] = {}
+
+    def add(recipe: Recipe, wanted: tuple[Step, ...]) -> None:
+        if recipe.name in goals:
+            return
+        if recipe.model.parent is not None:
+            parent = recipes.get(recipe.model.parent) or parent_of(recipe, layout)
+            add(parent, steps if parent.name in recipes else (TRAIN,))
+        goals[recipe.name] = (recipe, wanted)
+        outcomes.setdefault(recipe.name, Outcome(model=recipe.name))
+
+    for recipe in recipes.values():
+        with told(outcomes[recipe.name]):
+            add(recipe, steps)
+    return goals
+
+
+class Trained:
+    """Tells those who start from a model once it is trained, or will not be."""
+
+    def __init__(self) -> None:
+        self._known = threading.Event()
+        self._is_trained = False
+
+    def tell(self, is_trained: bool) -> None:
+        """Say it. What was said first stays true: what comes after training does not matter."""
+        if not self._known.is_set():
+            self._is_trained = is_trained
+            self._known.set()
+
+    def wait(self) -> bool:
+        """Wait until it is known."""
+        self._known.wait()
+        return self._is_trained
+
+
+def _build_after(
+    before: Trained | None,
+    own: Trained,
+    recipe: Recipe,
+    steps: tuple[Step, ...],
+    layout: Layout,
+    display: Display,
+) -> Outcome:
+    """Build a model once what it starts from is trained; not at all where that failed."""
+    try:
+        if before is not None and not before.wait():
+            error = MarwrightError(
+                f"not built: {recipe.model.parent}, which it starts from, is not trained"
+            )
+            return Outcome(model=recipe.name, error=error, failed_step=steps[0].name)
+        return build_model(recipe, steps, layout, display, own)
+    finally:
+        own.tell(False)
 
 
 def build_model(
-    recipe: Recipe, steps: tuple[Step, ...], layout: Layout, display: Display
+    recipe: Recipe,
+    steps: tuple[Step, ...],
+    layout: Layout,
+    display: Display,
+    trained: Trained,
 ) -> Outcome:
     """Build one model under its lock, judging each step once those before it are done."""
     from pipeline.build_log import note_step
     from pipeline.report import draw_failed
-    from pipeline.run_step import StepError, forget, run_step, sweep
+    from pipeline.run_step import StepError, clear_resume, forget, run_step, sweep
 
     outcome = Outcome(model=recipe.name)
     with told(outcome), locked(recipe.name, layout, display.say) as lock:
@@ -89,11 +178,12 @@ def build_model(
             outcome.failed_step = step.name
             # Made anew: sources may have changed while we waited, or while a step ran.
             keys = KeyMaker(layout)
-            inputs = {name: made[name] for name in step.inputs if name in made}
+            inputs = inputs_of(step, recipe, layout, made)
             status = status_of(step, recipe, layout, keys, inputs)
             record = status.record
             if status.state == "current":
                 clear_failures([step], recipe.name, layout)
+                clear_resume(step, recipe.name, layout)
             else:
                 with display.step(recipe.name, step.name, status.reasons) as shown:
                     try:
@@ -111,6 +201,8 @@ def build_model(
                 note_step(layout, recipe.name, run)
             assert record is not None
             made |= output_digests(step, record, recipe, layout)
+            if step is TRAIN:
+                trained.tell(True)
         outcome.failed_step = ""
     return outcome
 

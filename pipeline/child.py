@@ -29,7 +29,7 @@ from recipes.types import Recipe
 def main(descriptor: int) -> int:
     """Run the task that the first line of stdin describes. Returns the exit code."""
     task = json.loads(sys.stdin.readline())
-    _end_with_parent()
+    end_with_parent()
     with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as events:
 
         def send(**event: Any) -> None:
@@ -63,13 +63,15 @@ def _run(task: dict[str, Any], progress: Any) -> str:
         inputs=inputs,
         out=Path(task["out"]),
         failed=Path(task["failed"]),
+        resume=Path(task["resume"]),
+        key=task["key"],
         progress=progress,
     )
     note: str = importlib.import_module(task["module"]).run(job)
     return note
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End when the parent does: it holds the other end of stdin open as long as it lives."""
 
     def wait() -> None:

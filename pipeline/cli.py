@@ -16,9 +16,9 @@ from pipeline.interrupt import end_at_once
 from pipeline.layout import Layout
 from pipeline.pack import add_options as add_pack_options
 from pipeline.pack_workflow import add_options as add_workflow_options
-from pipeline.plan import GOALS, furthest, steps_of_quick_look, steps_up_to
+from pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
 from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
-from recipes.load import load_recipes
+from recipes.load import EXAMPLES, examples, load_recipes
 from recipes.types import Recipe
 
 Run = Callable[[argparse.Namespace, Layout], int]
@@ -32,6 +32,8 @@ _BUILD_HELP = {
     "archive": "... and pack, verify and publish: model_store/<model>.mar",
     "verify": "the same, after re-hashing every output; or check any .mar files given",
 }
+# A gate takes up to 2 GiB; more of them at once are for a person to ask for.
+_MOST_JOBS = 4
 _INPUT_HELP = "a file, - for standard input, or JSON text"
 _EPILOG = "Several build verbs may follow each other: one run builds up to the furthest."
 
@@ -99,6 +101,14 @@ def parser() -> argparse.ArgumentParser:
     kept = add("keep-worst", "keep the worst inputs that the gate found, to be tried first",
                _keep_worst)  # fmt: skip
     _add_models(kept)
+    for verb, about, run in (
+        ("summary", "a model's layers, what of it trains, from when and at which rate", _summary),
+        ("lr-find", "try learning rates for a moment, and draw how the loss falls", _lr_find),
+    ):
+        _add_models(add(verb, about, run))
+    studied = add("study", "train a recipe and its variants over several seeds", _study)
+    _add_models(studied)
+    _add_jobs(studied)
     zoo = add(
         "parity-zoo",
         "a quick look of the gate at every classification architecture of torchvision",
@@ -123,13 +133,21 @@ def _add_models(verb: argparse.ArgumentParser) -> None:
 
 def _add_jobs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--jobs", type=_positive, default=1, metavar="N",
-        help="models to build side by side; changes no result",
+        "--jobs", type=_positive, default=min(_MOST_JOBS, _cores()), metavar="N",
+        help="models, or trainings of a study, side by side; without it one a core, and four at "
+        "most; changes no result",
     )  # fmt: skip
 
 
 def _add_port(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--port", type=_positive, help="of the inference API; management is the next")
+
+
+def _cores() -> int:
+    # Those that this process may use; not every system can say which.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _positive(text: str) -> int:
@@ -226,10 +244,25 @@ def _release(args: argparse.Namespace, layout: Layout) -> int:
 def _keep_worst(args: argparse.Namespace, layout: Layout) -> int:
     from pipeline.keep_worst import keep_worst
 
-    recipes, unreadable = _load(_names(args.model), layout)
-    for error in unreadable.values():
-        raise error
-    return keep_worst(recipes, layout)
+    return keep_worst(_readable(args.model, layout), layout)
+
+
+def _summary(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.look import summarise_models
+
+    return summarise_models(_readable(args.model, layout), layout)
+
+
+def _study(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.study import study_models
+
+    return study_models(_readable(args.model, layout), layout, jobs=args.jobs)
+
+
+def _lr_find(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.look import find_rates
+
+    return find_rates(_readable(args.model, layout), layout)
 
 
 def _zoo(args: argparse.Namespace, layout: Layout) -> int:
@@ -246,7 +279,7 @@ def _doctor(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _build(args: argparse.Namespace, layout: Layout) -> int:
-    from pipeline.build import Outcome, build, damaged, told
+    from pipeline.build import Outcome, build, damaged, told, with_parents
 
     verbs = [args.verb, *(target for target in args.targets if target in GOALS)]
     targets = [*(target for target in args.targets if target not in GOALS), *_names(args.model)]
@@ -268,10 +301,18 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
     recipes, unreadable = _load(names, layout)
     outcomes = {n: Outcome(model=n, error=unreadable.get(n)) for n in (*recipes, *unreadable)}
     if "verify" in verbs:
+        # What starts from a damaged model would have it trained again, and nobody told.
+        family = with_parents(recipes, STEPS, layout, outcomes)
         for outcome in outcomes.values():
             with told(outcome):
                 if problems := damaged(outcome.model, layout):
                     raise VerifyError("\n".join([*problems, "`make archive` builds it again"]))
+        for name, (recipe, _) in family.items():
+            above = recipe.model.parent
+            if above and outcomes[above].error and outcomes[name].error is None:
+                error = MarwrightError(f"it starts from {above}, which is not in order")
+                outcomes[name].error = error
+        outcomes = {n: o for n, o in outcomes.items() if n in recipes or o.error}
     whole = {name: recipe for name, recipe in recipes.items() if not outcomes[name].error}
     if getattr(args, "quick", False):
         if verbs != ["parity"]:
@@ -285,20 +326,34 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
 
     code = summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
     if "report" in verbs:
+        from pipeline.keys import KeyMaker
+        from pipeline.listing import why_not_current
         from pipeline.report import draw_index
 
-        draw_index(_load([], layout)[0], layout)
+        shown, others = _load_built(layout)
+        keys = KeyMaker(layout)
+        draw_index(
+            shown,
+            layout,
+            failed_steps={n: o.failed_step for n, o in outcomes.items() if o.failed_step},
+            stale={n: why_not_current(recipe, layout, keys) for n, recipe in shown.items()},
+            unreadable={n: str(error) for n, error in others.items()},
+        )
     return code
 
 
 def is_archive(target: str) -> bool:
     """Whether a word on the command line means an archive, and not a model or a verb."""
-    return target.endswith((".mar", ".war", ".tar.gz", ".tgz")) or "/" in target
+    if target.endswith((".mar", ".war", ".tar.gz", ".tgz")):
+        return True
+    # A recipe of `examples/` is not named by its folder, which a message then says.
+    return "/" in target and not target.removesuffix(".toml").startswith(f"{EXAMPLES}/")
 
 
 def _for_all(show: Callable[[dict[str, Recipe], Layout], int], models: str, layout: Layout) -> int:
     """Show the models whose recipes can be read, then what is wrong with the others."""
-    recipes, unreadable = _load(_names(models), layout)
+    names = _names(models)
+    recipes, unreadable = _load(names, layout) if names else _load_built(layout)
     code = show(recipes, layout)
     for error in unreadable.values():
         print(f"marwright: {error}", file=sys.stderr)
@@ -311,6 +366,24 @@ def _names(text: str) -> list[str]:
     if text and not names:
         raise UsageError(f"--model {text!r} names no model")
     return names
+
+
+def _readable(models: str, layout: Layout) -> dict[str, Recipe]:
+    """Read recipes, all of which must be right."""
+    recipes, unreadable = _load(_names(models), layout)
+    for error in unreadable.values():
+        raise error
+    return recipes
+
+
+def _load_built(layout: Layout) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
+    """Read all recipes, and those of `examples/` of which something has been built."""
+    recipes, unreadable = _load([], layout)
+    built = [name for name in examples(layout.recipes) if layout.folder(name).exists()]
+    if built:
+        more, others = _load(built, layout)
+        recipes, unreadable = recipes | more, unreadable | others
+    return recipes, unreadable
 
 
 def _load(names: list[str], layout: Layout) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:

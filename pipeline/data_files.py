@@ -30,14 +30,27 @@ class DataFiles:
         if not place.is_dir():
             raise DataError(f"{path}: no such file or folder; see [data] files")
         lines = []
-        for folder, folders, names in os.walk(place):
-            folders.sort()
+        seen = set()
+        # Links too: a data set is often kept elsewhere.
+        for folder, folders, names in os.walk(place, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:
+                raise DataError(f"{folder}: a link leads to it again; see [data] files")
+            seen.add(real)
+            # What is hidden is a file manager's or a version control's, and no sample.
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = Path(folder).relative_to(self._root).as_posix()
-            lines += [f"{below}/{name} {self._file(f'{below}/{name}')}" for name in sorted(names)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            shown = sorted(name for name in names if not name.startswith("."))
+            lines += [f"{below}/{name} {self._file(f'{below}/{name}')}" for name in shown]
+        # A name may be no Unicode.
+        return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
     def _file(self, path: str) -> str:
-        stat = (self._root / path).stat()
+        try:
+            stat = (self._root / path).stat()
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}); see [data] files"
+            ) from error
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = self.cache.get(path)
         if known is None or known.get("stamp") != stamp:

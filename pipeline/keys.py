@@ -12,12 +12,13 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from archive.files import sha256_file, write_bytes
+from archive.files import write_bytes
 from archive.sources import SourceReader
 from archive.types import read_json
 from pipeline.data_files import DataFiles
@@ -78,8 +79,8 @@ class KeyMaker:
             distribution = self._distribution(name)
             parts[f"package {distribution}"] = self._versions.get(distribution, "not installed")
         for path in step.committed(recipe):
-            file = self._root / path
-            parts[f"file {path}"] = sha256_file(file) if file.exists() else "not there"
+            there = (self._root / path).exists()
+            parts[f"file {path}"] = self._data.digest(path) if there else "not there"
         if step.reads_data:
             parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.files}
         if step.on_device:
@@ -91,10 +92,7 @@ class KeyMaker:
         name = _DISTRIBUTIONS.get(module, module).replace("_", "-").lower()
         if name in self._versions:
             return name
-        # Slow to import and slow to ask; only for modules that are called otherwise.
-        from importlib.metadata import packages_distributions
-
-        return next(iter(packages_distributions().get(module, [name]))).replace("_", "-").lower()
+        return next(iter(_providers().get(module, [name]))).replace("_", "-").lower()
 
 
 class _Seen(msgspec.Struct):
@@ -113,12 +111,17 @@ def _flat(section: str, declared: dict[str, Any]) -> dict[str, Any]:
     value: Any = declared
     for name in section.split("."):
         value = value[name]
-    if isinstance(value, dict):
-        leaves: dict[str, Any] = {}
-        for name in value:
-            leaves |= _flat(f"{section}.{name}", declared)
-        return leaves
-    return {section: value}
+    return _leaves(section, value)
+
+
+def _leaves(name: str, value: Any) -> dict[str, Any]:
+    # An empty table is one: what is packed shows it.
+    if not isinstance(value, dict) or not value:
+        return {name: value}
+    leaves: dict[str, Any] = {}
+    for inner in value:
+        leaves |= _leaves(f"{name}.{inner}", value[inner])
+    return leaves
 
 
 def device_class(wanted: str) -> str:
@@ -131,6 +134,17 @@ def device_class(wanted: str) -> str:
     has_gpu = Path("/proc/driver/nvidia/version").exists()
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     return platform.machine() + ("+cuda" if has_gpu and not hidden else "")
+
+
+@cache
+def _providers() -> Mapping[str, list[str]]:
+    """Return which distributions each module comes from, of those that are called otherwise.
+
+    Slow to import and slow to ask.
+    """
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()
 
 
 def installed_versions() -> dict[str, str]:

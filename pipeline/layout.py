@@ -30,6 +30,10 @@ class Layout:
         """Return where a step that failed leaves what a person should look at."""
         return self.folder(model) / "failed" / step
 
+    def resume(self, model: str, step: str) -> Path:
+        """Return where a step keeps what it goes on from after a kill."""
+        return self.folder(model) / "resume" / step
+
     def record(self, model: str, step: str) -> Path:
         """Return the file that records a step's last complete run."""
         return self.folder(model) / "state" / f"{step}.json"

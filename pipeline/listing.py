@@ -12,8 +12,9 @@ from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.state import read_record
-from pipeline.status import statuses
+from pipeline.status import Status, statuses
 from recipes.errors import MarwrightError
+from recipes.load import recipe_file
 from recipes.types import MAIN_METRIC, Recipe
 
 if TYPE_CHECKING:
@@ -81,11 +82,7 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
         table.add_column(column, no_wrap=True)
     for name, recipe in recipes.items():
         facts = facts_of(name, layout)
-        try:
-            stale = [s for s in statuses(recipe, STEPS, layout, keys) if s.state == "stale"]
-            state = f"{stale[0].step.name} is stale" if stale else "current"
-        except MarwrightError as error:
-            state = str(error)
+        state = why_not_current(recipe, layout, keys) or "current"
         table.add_row(
             name, recipe.version, recipe.task, facts.metric, facts.parity, facts.published, state
         )
@@ -93,6 +90,21 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
     for line in strangers(layout):
         print(line)
     return 0
+
+
+def why_not_current(recipe: Recipe, layout: Layout, keys: KeyMaker) -> str:
+    """Say of the first step that is not current why; nothing where all are."""
+    try:
+        for status in statuses(recipe, STEPS, layout, keys):
+            if status.state != "current":
+                return _state(status)
+    except MarwrightError as error:
+        return str(error)
+    return ""
+
+
+def _state(first: Status) -> str:
+    return f"{first.step.name} is stale" if first.state == "stale" else first.reasons[0]
 
 
 def print_table(table: Table) -> None:
@@ -111,5 +123,5 @@ def strangers(layout: Layout) -> list[str]:
     return [
         f"{path.relative_to(layout.root).as_posix()}: no recipe declares it, and it would be served"
         for path in sorted(store.glob("*"))
-        if not path.name.startswith(".") and not (layout.recipes / f"{path.stem}.toml").exists()
+        if not path.name.startswith(".") and not recipe_file(layout.recipes, path.stem).exists()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 from archive.parity.types import ParityReport
@@ -22,18 +23,31 @@ def draw_failed(recipe: Recipe, failed: Path) -> None:
     names = ("quantise.json", "parity.json", "answers.json")
     files = {name: failed / name for name in names if (failed / name).exists()}
     if files:
+        if (trained := failed.parent.parent / "train.json").exists():
+            files["train.json"] = trained
         from report.model import write_model_page
 
         write_model_page(failed / PAGE, recipe, files)
 
 
-def draw_index(recipes: dict[str, Recipe], layout: Layout) -> None:
-    """Write `build/index.html`, say where it is, and open it where there is a browser."""
+def draw_index(
+    recipes: Mapping[str, Recipe],
+    layout: Layout,
+    *,
+    failed_steps: Mapping[str, str],
+    stale: Mapping[str, str],
+    unreadable: Mapping[str, str],
+) -> None:
+    """Write `build/index.html`, say where it is, and open it where there is a browser.
+
+    `failed_steps` are those of this build, by model; `stale` says of a model why it is not current;
+    `unreadable` recipes have no more than their error.
+    """
     from report.index import Entry, write_index
 
     entries = []
     for name, recipe in recipes.items():
-        failed = _failed_step(recipe, layout)
+        failed = _failed_step(recipe, layout) or failed_steps.get(name, "")
         page = (layout.failed(name, failed) if failed else layout.folder(name)) / PAGE
         report = _parity_report(name, failed, layout)
         entries.append(
@@ -44,11 +58,12 @@ def draw_index(recipes: dict[str, Recipe], layout: Layout) -> None:
                 metric=metric_of(name, layout),
                 parity=None if report is None else report.summary(),
                 failed=failed,
+                stale=stale.get(name, ""),
                 page=page if page.exists() else None,
             )
         )
     index = layout.root / layout.build / "index.html"
-    write_index(index, entries)
+    write_index(index, entries, unreadable)
     print(index.relative_to(layout.root).as_posix())
     # Where there is no screen, a browser would be one for text, and take the terminal over.
     screen = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
@@ -66,7 +81,8 @@ def _failed_step(recipe: Recipe, layout: Layout) -> str:
 
 def _parity_report(model: str, failed: str, layout: Layout) -> ParityReport | None:
     """Return what the gate last measured; None when what failed stands before it."""
-    if failed == "quantise":
+    names = [step.name for step in STEPS]
+    if failed and names.index(failed) < names.index("parity"):
         return None
     folder = layout.failed(model, failed) if failed == "parity" else layout.folder(model)
     return read_json(folder / "parity.json", ParityReport)

@@ -20,7 +20,7 @@ from archive.types import VerifyReport
 from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
 from pipeline.state import Output, Record, write_record
-from pipeline.status import Status, differences
+from pipeline.status import Status, differences, input_path
 from pipeline.step import Progress, Step
 from recipes.errors import MarwrightError
 from recipes.types import Recipe, canonical
@@ -29,8 +29,9 @@ from recipes.types import Recipe, canonical
 # or of torch would change what comes out without being in any key.
 _ENVIRONMENT = (
     "PATH", "HOME", "TMPDIR", "TEMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH",
-    "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "TORCH_HOME", "HF_HOME", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY",
+    "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "TORCH_HOME", "XDG_CACHE_HOME", "HF_HOME", "HTTP_PROXY",
+    "HTTPS_PROXY", "NO_PROXY", "MARWRIGHT_TENSORBOARD", "MARWRIGHT_TORCHRUN", "GLOO_SOCKET_IFNAME",
+    "NCCL_SOCKET_IFNAME",
 )  # fmt: skip
 # The recipe decides: threads change the last bits of weights.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -72,6 +73,8 @@ def run_step(
     """
     step, folder = status.step, layout.folder(recipe.name)
     out, failed = folder / f".{step.name}.out", layout.failed(recipe.name, step.name)
+    resume = layout.resume(recipe.name, step.name)
+    assert status.parts is not None
     for stale in (out, failed):
         shutil.rmtree(stale, ignore_errors=True)
     out.mkdir(parents=True)
@@ -79,9 +82,11 @@ def run_step(
         "module": step.module,
         "root": str(layout.root),
         "recipe": canonical(recipe),
-        "inputs": {n: (layout.output(recipe.name, n), sha) for n, sha in inputs.items()},
+        "inputs": {n: (input_path(step, recipe, n, layout), sha) for n, sha in inputs.items()},
         "out": str(out),
         "failed": str(failed),
+        "resume": str(resume),
+        "key": _resume_key(status),
     }
     log = folder / "log" / f"{step.name}.log"
     started = time.monotonic()
@@ -90,12 +95,19 @@ def run_step(
         raise _step_error(event, log)
     _require_unchanged(status, recipe, inputs, layout, log)
     record = _take_over(status, recipe, out, layout, event["result"])
+    clear_resume(step, recipe.name, layout)
     return StepRun(
         record=record,
         seconds=time.monotonic() - started,
         cpu_seconds=event["cpu_seconds"],
         peak_kib=event["peak_kib"],
     )
+
+
+def _resume_key(status: Status) -> str:
+    assert status.parts is not None
+    judging = {f"recipe {name}" for name in status.step.judged_by}
+    return digest({name: part for name, part in status.parts.items() if name not in judging})
 
 
 def _require_unchanged(
@@ -217,8 +229,19 @@ def forget(step: Step, model: str, layout: Layout) -> None:
     # First the record: without one the outputs are nobody's.
     layout.record(model, step.name).unlink(missing_ok=True)
     shutil.rmtree(layout.failed(model, step.name), ignore_errors=True)
+    clear_resume(step, model, layout)
     for name in step.all_outputs:
         (layout.root / layout.output(model, name)).unlink(missing_ok=True)
+
+
+def clear_resume(step: Step, model: str, layout: Layout) -> None:
+    """Remove what a step would go on from. To be called under the model's lock."""
+    resume = layout.resume(model, step.name)
+    if resume.exists():
+        shutil.rmtree(resume, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            # Of other steps something may be there.
+            resume.parent.rmdir()
 
 
 def sweep(model: str, layout: Layout) -> None:
@@ -228,6 +251,7 @@ def sweep(model: str, layout: Layout) -> None:
         shutil.rmtree(out)
     store = layout.store_target(model)
     for place, pattern in ((folder, ".*.tmp"), (folder / "state", ".*.tmp"),
+                           (folder / "resume", "*/.*.tmp"),
                            (store.parent, f".{store.name}.*.tmp")):  # fmt: skip
         for half in place.glob(pattern):
             half.unlink()

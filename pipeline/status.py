@@ -10,6 +10,9 @@ from pipeline.keys import KeyMaker, Parts, digest
 from pipeline.layout import Layout
 from pipeline.state import Record, changed_outputs, read_record
 from pipeline.step import Step
+from pipeline.steps.train import STEP as TRAIN
+from recipes.errors import VerifyError
+from recipes.load import load_recipe, recipe_file
 from recipes.types import Recipe
 
 
@@ -57,12 +60,14 @@ def statuses(
         if not step.applies(recipe):
             continue
         pending = [unknown[name] for name in step.inputs if name in unknown]
+        if step.of_parent(recipe) and not _is_current(parent_of(recipe, layout), layout, keys):
+            pending.append(f"train of {recipe.model.parent}")
         if pending:
             unknown |= dict.fromkeys(step.all_outputs, step.name)
             reasons = (f"waits for {', '.join(dict.fromkeys(pending))}",)
             yield Status(step=step, state="waits", reasons=reasons)
             continue
-        inputs = {name: made[name] for name in step.inputs if name in made}
+        inputs = inputs_of(step, recipe, layout, made)
         status = status_of(step, recipe, layout, keys, inputs)
         if status.state == "current":
             assert status.record is not None
@@ -70,6 +75,43 @@ def statuses(
         else:
             unknown |= dict.fromkeys(step.all_outputs, step.name)
         yield status
+
+
+def parent_of(recipe: Recipe, layout: Layout) -> Recipe:
+    """Return the recipe that this one starts from. Raises `RecipeError` when it cannot be read."""
+    assert recipe.model.parent is not None
+    return load_recipe(recipe_file(layout.recipes, recipe.model.parent))
+
+
+def _is_current(recipe: Recipe, layout: Layout, keys: KeyMaker) -> bool:
+    return all(status.state == "current" for status in statuses(recipe, (TRAIN,), layout, keys))
+
+
+def inputs_of(step: Step, recipe: Recipe, layout: Layout, made: dict[str, str]) -> dict[str, str]:
+    """Return what a step reads, by name: the digests of what was `made`, and of its parent's.
+
+    Raises `VerifyError` where the parent has not been trained.
+    """
+    inputs = {name: made[name] for name in step.inputs if name in made}
+    if wanted := step.of_parent(recipe):
+        parent = parent_of(recipe, layout)
+        record = read_record(layout.record(parent.name, TRAIN.name))
+        if record is None:
+            raise VerifyError(
+                f"{recipe.name} starts from {parent.name}, which is not trained: "
+                f"make train MODEL={parent.name}"
+            )
+        theirs = output_digests(TRAIN, record, parent, layout)
+        inputs |= {name: theirs[other] for name, other in wanted.items()}
+    return inputs
+
+
+def input_path(step: Step, recipe: Recipe, name: str, layout: Layout) -> str:
+    """Return the path of an input, relative to the root: its own model's, or the parent's."""
+    wanted = step.of_parent(recipe)
+    if name in wanted and recipe.model.parent is not None:
+        return layout.output(recipe.model.parent, wanted[name])
+    return layout.output(recipe.name, name)
 
 
 def output_digests(step: Step, record: Record, recipe: Recipe, layout: Layout) -> dict[str, str]:

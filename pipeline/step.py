@@ -18,6 +18,10 @@ def _none(_: Recipe) -> tuple[str, ...]:
     return ()
 
 
+def _nothing(_: Recipe) -> dict[str, str]:
+    return {}
+
+
 def _always(_: Recipe) -> bool:
     return True
 
@@ -27,7 +31,11 @@ class Step:
     """A step, as its key sees it. All of it is torch-free; the work is `run` in the same module.
 
     sections: what it reads of the recipe, as `section` or `section.key`.
+    judged_by: what of the sections only decides whether what it made will do: what it goes on from
+        after a failure is worth as much with another value.
     inputs: outputs of earlier steps that it reads, by file name.
+    of_parent: outputs of the first step of the recipe that this one starts from, which it reads:
+        their names here, and there.
     outputs: the files that it makes under `build/<model>/`.
     optional_outputs: files that it makes for some models only.
     sources: files of the project whose code it runs, beside the step's own module; their
@@ -45,7 +53,9 @@ class Step:
 
     name: str
     sections: tuple[str, ...] = ()
+    judged_by: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    of_parent: Callable[[Recipe], dict[str, str]] = _nothing
     outputs: tuple[str, ...]
     optional_outputs: tuple[str, ...] = ()
     sources: Callable[[Recipe], tuple[str, ...]] = _none
@@ -74,7 +84,9 @@ class Job:
 
     `inputs` maps names to files whose digests have just been checked; outputs are written to
     `out`, an empty folder, from where the pipeline moves them; what a person should look at
-    after a failure is written to `failed`.
+    after a failure is written to `failed`. What is written to `resume` survives a kill, and is
+    there when the step is run again; it is worth something only to the same `key`, which leaves
+    out what only judges.
     """
 
     recipe: Recipe
@@ -82,17 +94,9 @@ class Job:
     inputs: dict[str, Path]
     out: Path
     failed: Path
+    resume: Path
+    key: str
     progress: Progress = field(repr=False)
-
-
-def dataset_file(recipe: Recipe) -> str:
-    """Return the module of the recipe's data set, which is imported by name."""
-    return f"train/datasets/{recipe.data.dataset}.py"
-
-
-def model_file(recipe: Recipe) -> str:
-    """Return the module of the recipe's network, which is imported by name."""
-    return f"train/models/{recipe.model.factory}.py"
 
 
 def handler_file(recipe: Recipe) -> str:

@@ -15,7 +15,14 @@ from typing import Any, get_args
 import msgspec
 
 from recipes.errors import RecipeError
-from recipes.types import NAME_PATTERN, ImagePreprocess, Recipe, TablePreprocess
+from recipes.types import (
+    NAME_PATTERN,
+    ImagePreprocess,
+    Recipe,
+    TablePreprocess,
+    TextPreprocess,
+    varied_values,
+)
 
 # Values are shown in messages, and a value may be a megabyte long or a thousand lists deep.
 _SHORT = reprlib.Repr()
@@ -29,6 +36,9 @@ STOCK_HANDLERS = frozenset(
      "vllm_handler"}
 )  # fmt: skip
 
+_INIT = "[model] init_from"
+# Recipes that are built by name only: they take long, or need a download.
+EXAMPLES = "examples"
 # Folders under build/ that belong to no model.
 RESERVED_FOLDERS = frozenset({"parity-zoo", "release", "serve"})
 # `python -m pipeline verify archive`: a build verb's word is never read as a model's.
@@ -39,13 +49,13 @@ RESERVED_NAMES = RESERVED_FOLDERS | BUILD_VERBS
 def load_recipe(path: Path) -> Recipe:
     """Read one recipe.
 
-    The files that it names are looked for beside it: `train/` and `handlers/` in the folder
-    above `recipes/`. Raises `RecipeError` naming file, key and reason.
+    The files that it names are looked for in the folder above `recipes/`. Raises `RecipeError`
+    naming file, key and reason.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = [p.stem for p in path.parent.glob("*.toml")]
+        known = [p.stem for p in path.parent.rglob("*.toml")]
         raise RecipeError(f"{_shown(path)}: no such recipe{suggestion(path.stem, known)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from None
@@ -76,6 +86,15 @@ def load_recipe(path: Path) -> Recipe:
     except msgspec.ValidationError as error:
         raise RecipeError(f"{_shown(path)}: {_explain(str(error), raw)}") from None
     _check_files(recipe, path)
+    for variant, settings in recipe.study.variants.items():
+        where, values = f"{_shown(path)}: [study.variants.{variant}]", {}
+        try:
+            values = varied_values(recipe, settings)
+            _check_files(msgspec.convert(values, Recipe), path)
+        except msgspec.ValidationError as error:
+            raise RecipeError(f"{where}: {_explain(str(error), values)}") from None
+        except RecipeError as error:
+            raise RecipeError(f"{where}: {error}") from None
     return recipe
 
 
@@ -83,6 +102,8 @@ def load_recipes(
     folder: Path, names: Iterable[str] = ()
 ) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
     """Read the named recipes of a folder, or all of them, in the order of their names.
+
+    Those in `examples/` are read by name only.
 
     Returns those that are right, and for the others why not: one bad recipe stops no other
     model. Raises `RecipeError` when there are none at all.
@@ -93,10 +114,21 @@ def load_recipes(
     recipes, errors = {}, {}
     for name in chosen:
         try:
-            recipes[name] = load_recipe(folder / f"{name}.toml")
+            recipes[name] = load_recipe(recipe_file(folder, name))
         except RecipeError as error:
             errors[name] = error
     return recipes, errors
+
+
+def examples(folder: Path) -> list[str]:
+    """Return the names of the recipes that are built by name only, sorted."""
+    return sorted(path.stem for path in (folder / EXAMPLES).glob("*.toml"))
+
+
+def recipe_file(folder: Path, name: str) -> Path:
+    """Return where the recipe of a model is: in the folder, or in its `examples/`."""
+    own, example = folder / f"{name}.toml", folder / EXAMPLES / f"{name}.toml"
+    return example if example.exists() and not own.exists() else own
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -111,7 +143,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    return path.relative_to(_root(path)).as_posix()
 
 
 def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
@@ -201,8 +233,10 @@ def _key(keys: list[str]) -> str:
 
 
 _SECTIONS = frozenset(
-    {"data", "preprocess", "model", "fit", "export", "parity", "postprocess", "serve"}
-)
+    {"data", "preprocess", "augment", "model", "transfer", "fit", "export", "parity",
+     "postprocess", "serve", "study"}
+)  # fmt: skip
+_KINDS = {"image": ImagePreprocess, "table": TablePreprocess, "text": TextPreprocess}
 
 
 def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:
@@ -211,20 +245,20 @@ def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:
     if keys[0] == "preprocess":
         section = raw.get("preprocess")
         kind = section.get("kind") if isinstance(section, Mapping) else None
-        return TablePreprocess if kind == "table" else ImagePreprocess
+        return _KINDS.get(str(kind), ImagePreprocess)
     return next((f.type for f in msgspec.structs.fields(Recipe) if f.name == keys[0]), Recipe)
 
 
 def _fields(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
     section = _section_type(keys, raw)
-    tag = ["kind"] if section in (ImagePreprocess, TablePreprocess) else []
+    tag = ["kind"] if section in _KINDS.values() else []
     return [f.name for f in msgspec.structs.fields(section)] + tag
 
 
 def _choices(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
     """Return the literal values that a key may have."""
     if keys[-1:] == ["kind"]:
-        return ["image", "table"]
+        return [*_KINDS]
     fields = msgspec.structs.fields(_section_type(keys[:-1], raw))
     types = [f.type for f in fields if f.name == keys[-1]]
     found: list[str] = []
@@ -238,36 +272,85 @@ def _choices(keys: list[str], raw: Mapping[str, Any]) -> list[str]:
 
 
 def _check_files(recipe: Recipe, path: Path) -> None:
-    root = path.parent.parent
+    root = _root(path)
     handler = recipe.serve.handler
     if handler in STOCK_HANDLERS:
         raise RecipeError(
             f"{_shown(path)}: [serve] handler: {handler!r} is a name of TorchServe's own; if ours "
             "fails to import, the server silently uses that one: rename the file"
         )
-    for file in recipe.data.files:
+    for key, file in _named_files(recipe):
         if file.startswith("/") or ".." in file.split("/"):
-            raise RecipeError(f"{_shown(path)}: [data] files: {file!r}: not below the project")
+            raise RecipeError(f"{_shown(path)}: {key}: {file!r}: not below the project")
         if not (root / file).exists():
-            raise RecipeError(f"{_shown(path)}: [data] files: there is no {file}")
+            raise RecipeError(f"{_shown(path)}: {key}: there is no {file}")
+        if key == _INIT and not (root / file).is_file():
+            raise RecipeError(f"{_shown(path)}: {key}: {file} is no file")
+    handler_file, dataset_file = f"handlers/{handler}.py", recipe.data.file
     places = (
-        ("[serve] handler", root / "handlers", handler),
-        ("[model] factory", root / "train" / "models", recipe.model.factory),
-        ("[data] dataset", root / "train" / "datasets", recipe.data.dataset),
+        ("[serve] handler", handler_file),
+        ("[model] factory", recipe.model.file),
+        ("[data] dataset", dataset_file),
     )
-    for key, folder, module in places:
-        if not (folder / f"{module}.py").is_file():
-            shown = folder.relative_to(root).as_posix()
-            known = [p.stem for p in folder.glob("*.py") if p.stem != "__init__"]
+    for key, file in places:
+        module = root / file
+        if not module.is_file():
+            known = [p.stem for p in module.parent.glob("*.py") if p.stem != "__init__"]
             raise RecipeError(
-                f"{_shown(path)}: {key}: there is no {shown}/{module}.py{suggestion(module, known)}"
+                f"{_shown(path)}: {key}: there is no {file}{suggestion(module.stem, known)}"
             )
-    _check_handler(path, root / "handlers" / f"{handler}.py")
-    _function(
-        path, "[data] dataset", root / "train" / "datasets" / f"{recipe.data.dataset}.py", "load"
-    )
-    factory = root / "train" / "models" / f"{recipe.model.factory}.py"
-    _check_params(recipe, path, _function(path, "[model] factory", factory, "build"))
+    _check_handler(path, root / handler_file)
+    load = _function(path, "[data] dataset", root / dataset_file, "load")
+    _check_params(path, "data.params", recipe.data.params, load)
+    build = _function(path, "[model] factory", root / recipe.model.file, "build")
+    _check_params(path, "model.params", recipe.model.arguments, build)
+    if (parent := recipe.model.parent) is not None:
+        _check_parent(path, recipe.name, parent)
+
+
+def _root(path: Path) -> Path:
+    """Return the project's root, from the path of a recipe."""
+    return path.parents[2] if path.parent.name == EXAMPLES else path.parents[1]
+
+
+def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    yield from (("[data] files", file) for file in recipe.data.files)
+    if recipe.model.init_from and recipe.model.parent is None:
+        yield _INIT, recipe.model.init_from
+
+
+def _check_parent(path: Path, name: str, parent: str) -> None:
+    """Follow what a model starts from: each is a recipe, and none comes back to the first."""
+    chain, following = [name], parent
+    while True:
+        if following in chain:
+            raise RecipeError(
+                f"{_shown(path)}: [model] init_from: goes round in a circle: "
+                f"{' → '.join([*chain, following])}"
+            )
+        chain.append(following)
+        file = recipe_file(_root(path) / "recipes", following)
+        try:
+            above = _parent_in(tomllib.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            known = [p.stem for p in (_root(path) / "recipes").rglob("*.toml")]
+            raise RecipeError(
+                f"{_shown(path)}: [model] init_from: there is no recipe "
+                f"{_shown(file)}{suggestion(file.stem, known)}"
+            ) from None
+        # What is wrong with that recipe is said where it is built.
+        except (OSError, ValueError, RecursionError):
+            return
+        if above is None:
+            return
+        following = above
+
+
+def _parent_in(raw: Mapping[str, Any]) -> str | None:
+    model = raw.get("model")
+    init = model.get("init_from") if isinstance(model, Mapping) else None
+    kind, _, name = str(init).partition(":")
+    return name if kind == "recipe" else None
 
 
 def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
@@ -275,7 +358,7 @@ def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
 
     Parsed and not imported, because it may import torch.
     """
-    shown = module.relative_to(path.parent.parent).as_posix()
+    shown = module.relative_to(_root(path)).as_posix()
     try:
         return ast.parse(module.read_bytes()), shown
     except (SyntaxError, ValueError) as error:
@@ -327,15 +410,17 @@ def defined_names(tree: ast.Module) -> set[str]:
     return names
 
 
-def _check_params(recipe: Recipe, path: Path, build: ast.FunctionDef) -> None:
-    """Hold `[model.params]` against the factory's signature."""
-    arguments = build.args
+def _check_params(
+    path: Path, section: str, params: Mapping[str, Any], function: ast.FunctionDef
+) -> None:
+    """Hold a table of a recipe against the signature of the function that it is given to."""
+    arguments = function.args
     known = [argument.arg for argument in arguments.kwonlyargs]
-    for name in recipe.model.params:
+    for name in params:
         if name not in known and arguments.kwarg is None:
             raise RecipeError(
-                f"{_shown(path)}: [model.params] {name}: unknown key{suggestion(name, known)}"
+                f"{_shown(path)}: [{section}] {name}: unknown key{suggestion(name, known)}"
             )
     for name, default in zip(known, arguments.kw_defaults, strict=True):
-        if default is None and name not in recipe.model.params:
-            raise RecipeError(f"{_shown(path)}: [model.params] {name}: required, but missing")
+        if default is None and name not in params:
+            raise RecipeError(f"{_shown(path)}: [{section}] {name}: required, but missing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def recipe_reference() -> str:
     for schema in recipe["properties"].values():
         for section in _sections(schema):
             title, _, about = definitions[section]["description"].partition(": ")
-            parts += ["", f"## {title}\n", f"{about[0].upper()}{about[1:]}\n"]
+            about = cleandoc(f"{about[0].upper()}{about[1:]}")
+            parts += ["", f"## {title}\n", f"{about}\n"]
             parts += _table(definitions[section], definitions)
     return "\n".join(parts) + "\n"
 

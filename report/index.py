@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from report.templates.index import INDEX
 class Entry:
     """A line of the index. `metric` is ready to be shown; `page` is the model's page, if any.
 
-    `failed` names the step of the gate that failed, if one did.
+    `failed` names the step that failed, if one did; `stale` says why it is not current, if not.
     """
 
     name: str
@@ -27,14 +27,25 @@ class Entry:
     metric: str = ""
     parity: Summary | None = None
     failed: str = ""
+    stale: str = ""
     page: Path | None = None
 
 
-def write_index(target: Path, entries: Sequence[Entry]) -> None:
-    """Write the index, in the order given; its links are relative to its own place."""
-    body = render(INDEX, entries=[(entry, _link(target, entry.page)) for entry in entries])
-    failing = sum(bool(entry.failed) for entry in entries)
-    subtitle = plural(len(entries), "model") + (f", {failing:,} failing" if failing else "")
+def write_index(
+    target: Path, entries: Sequence[Entry], unreadable: Mapping[str, str] | None = None
+) -> None:
+    """Write the index, in the order given; its links are relative to its own place.
+
+    `unreadable` are recipes by name, with what is wrong with them.
+    """
+    body = render(
+        INDEX,
+        entries=[(entry, _link(target, entry.page)) for entry in entries],
+        unreadable=unreadable or {},
+    )
+    failing = sum(bool(entry.failed) for entry in entries) + len(unreadable or {})
+    count = len(entries) + len(unreadable or {})
+    subtitle = plural(count, "model") + (f", {failing:,} failing" if failing else "")
     section = Section(title="All models", anchor="models", body=body)
     write_page(target, [section], title="Models", subtitle=subtitle)
 

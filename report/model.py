@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -9,10 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 from archive.parity.types import ParityReport
 from archive.quantise.types import QuantiseReport
 from archive.types import AnswersReport, read_json
+from recipes.errors import MarwrightError
 from report.answers import answers_section
-from report.page import write_page
+from report.page import Section, write_page
 from report.parity import parity_sections
 from report.quantise import quantise_section
+from report.study import study_section
+from report.train import train_sections
+from train.record import StudyReport, TrainReport
+from train.types import Meta
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
@@ -20,12 +26,23 @@ if TYPE_CHECKING:
 Report = TypeVar("Report")
 
 
-def write_model_page(target: Path, recipe: Recipe, files: Mapping[str, Path]) -> None:
+def write_model_page(
+    target: Path, recipe: Recipe, files: Mapping[str, Path], *, study_key: str = ""
+) -> None:
     """Write the page of a recipe's model. `files` are reports by name; those missing are left out.
 
+    `study_key` is what a study of today would have; another one is shown as out of date.
     Raises `ValueError` for a file that is not such a report.
     """
-    sections = []
+    sections: list[Section] = []
+    if (path := files.get("train.json")) is not None:
+        trained = _read(path, TrainReport)
+        sections += train_sections(trained, recipe)
+        if (path := files.get("study.json")) is not None:
+            splits = _read(files["meta.json"], Meta).splits
+            start = trained.start.digest if trained.start else ""
+            studied = _read(path, StudyReport)
+            sections.append(study_section(studied, recipe, study_key, splits, start))
     if (path := files.get("parity.json")) is not None:
         sections += parity_sections(_read(path, ParityReport))
     if (path := files.get("quantise.json")) is not None:
@@ -39,5 +56,7 @@ def write_model_page(target: Path, recipe: Recipe, files: Mapping[str, Path]) ->
 def _read(path: Path, type: type[Report]) -> Report:
     report = read_json(path, type)
     if report is None:
-        raise ValueError(f"{path.name}: not a report of this version")
+        raise MarwrightError(
+            f"{os.path.relpath(path)}: not a report of this version: make it again, or remove it"
+        )
     return report

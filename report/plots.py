@@ -10,21 +10,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from archive.parity.types import Layer, Plot
-from report.numbers import number, power
+from report.axes import dots, figure_of, plain, powers, range_of, title
 from report.style import BAD, FIRST, INK, SECOND
 from report.svg import drawing, inline
-
-# Points closer than this part of an axis are one: half a pixel of what is drawn.
-_GRAIN = 1 / 600
-_DOT = 2.6
 
 
 def histogram(plot: Plot, unit: str, name: str, label: str) -> Markup:
@@ -35,7 +26,7 @@ def histogram(plot: Plot, unit: str, name: str, label: str) -> Markup:
     bars = [*zip(plot.edges, plot.edges[1:], plot.counts, strict=False)]
     filled = [bar for bar in bars if bar[2]]
     with drawing(name):
-        figure, (axes,) = _axes((4.1, 2.7), [(0.13, 0.19, 0.84, 0.72)])
+        figure, (axes,) = figure_of((4.1, 2.7), [(0.13, 0.19, 0.84, 0.72)])
         for left, right, many in filled:
             # A single element must be seen beside thousands.
             axes.bar(
@@ -49,9 +40,9 @@ def histogram(plot: Plot, unit: str, name: str, label: str) -> Markup:
         axes.set_ylim(-0.3, None)
         axes.text(0, 1.02, unit, ha="center", transform=axes.get_xaxis_transform())
         axes.set_xlabel(f"error ÷ {unit}")
-        axes.set_title("elements", loc="left", fontsize=9.5, color=INK)
-        _powers(axes.xaxis)
-        _powers(axes.yaxis)
+        title(axes, "elements")
+        powers(axes.xaxis)
+        powers(axes.yaxis)
         return inline(figure, label)
 
 
@@ -67,30 +58,30 @@ def scatter(plot: Plot, limit: float | None, name: str, label: str) -> Markup:
     floor = min([*lines, *map(math.log10, positive)], default=0.0) - 0.5
     logs = [(x, math.log10(d) if d > 0 else floor) for x, d in differences]
     with drawing(name):
-        figure, (upper, lower) = _axes(
+        figure, (upper, lower) = figure_of(
             (4.1, 4.9), [(0.16, 0.46, 0.81, 0.49), (0.16, 0.1, 0.81, 0.24)]
         )
-        low, high = _range([value for pair in pairs for value in pair])
+        low, high = range_of([value for pair in pairs for value in pair])
         upper.plot([low, high], [low, high], color=INK, linewidth=0.8)
-        _dots(upper, pairs, FIRST)
+        dots(upper, pairs, FIRST)
         upper.set(xlim=(low, high), ylim=(low, high))
-        upper.set_title("output against reference", loc="left", fontsize=9.5, color=INK)
-        _plain(upper.xaxis)
-        _plain(upper.yaxis)
+        title(upper, "output against reference")
+        plain(upper.xaxis)
+        plain(upper.yaxis)
 
         for line in lines:
             lower.axhline(line, color=INK, linewidth=1)
             lower.text(1, line, "limit ", ha="right", va="bottom",
                        transform=lower.get_yaxis_transform())  # fmt: skip
         most = min(lines, default=math.inf)
-        _dots(lower, [point for point in logs if point[1] <= most], FIRST)
-        _dots(lower, [point for point in logs if point[1] > most], BAD)
+        dots(lower, [point for point in logs if point[1] <= most], FIRST)
+        dots(lower, [point for point in logs if point[1] > most], BAD)
         top = max(lines + [y for _, y in logs], default=0.0)
         lower.set(xlim=(low, high), ylim=(floor - 0.5, top + 1))
-        lower.set_title("|output − reference|", loc="left", fontsize=9.5, color=INK)
+        title(lower, "|output − reference|")
         lower.set_xlabel("reference")
-        _plain(lower.xaxis)
-        _powers(lower.yaxis, most=4)
+        plain(lower.xaxis)
+        powers(lower.yaxis, most=4)
         return inline(figure, label)
 
 
@@ -100,7 +91,7 @@ def layers(nodes: Sequence[Layer], diverging: int | None, name: str, label: str)
     `diverging` is the index of the node to mark. Nodes without any error are passed over.
     """
     with drawing(name):
-        figure, (axes,) = _axes((10, 3.2), [(0.06, 0.15, 0.93, 0.74)])
+        figure, (axes,) = figure_of((10, 3.2), [(0.06, 0.15, 0.93, 0.74)])
         marker = "o" if len(nodes) <= 100 else None
         for errors, color, style in (
             ([node.float32 for node in nodes], SECOND, "--"),
@@ -119,49 +110,7 @@ def layers(nodes: Sequence[Layer], diverging: int | None, name: str, label: str)
                       transform=axes.get_xaxis_transform())  # fmt: skip
         axes.set_xlim(0.5, len(nodes) + 0.5)
         axes.set_xlabel("node, in the order of the graph")
-        axes.set_title("relative error", loc="left", fontsize=9.5, color=INK)
+        title(axes, "relative error")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
-        _powers(axes.yaxis)
+        powers(axes.yaxis)
         return inline(figure, label)
-
-
-def _axes(
-    inches: tuple[float, float], places: Sequence[tuple[float, float, float, float]]
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=inches)
-    # Set by hand: what is laid out by the size of letters depends on the fonts of the machine.
-    return figure, [figure.add_axes(place) for place in places]
-
-
-def _dots(axes: Axes, points: Sequence[tuple[float, float]], color: str) -> None:
-    """Draw points as one path of lines without length: a third of what a mark for each takes."""
-    wide, high = _extent([x for x, _ in points]), _extent([y for _, y in points])
-    seen = {(round(x / wide / _GRAIN), round(y / high / _GRAIN)): (x, y) for x, y in points}
-    vertices = [point for point in seen.values() for _ in range(2)]
-    if vertices:
-        path = Path(vertices, [Path.MOVETO, Path.LINETO] * len(seen))
-        dots = PathPatch(path, fill=False, edgecolor=color, linewidth=_DOT, alpha=0.7)
-        dots.set_capstyle("round")
-        axes.add_patch(dots)
-
-
-def _extent(values: Sequence[float]) -> float:
-    return (max(values, default=1.0) - min(values, default=0.0)) or 1.0
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis, with room beside the outermost values."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    room = (high - low or abs(high) or 1.0) * 0.05
-    return low - room, high + room
-
-
-def _powers(axis: Axis, most: int = 6) -> None:
-    axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
-    axis.set_major_formatter(lambda exponent, _: power(exponent))
-
-
-def _plain(axis: Axis) -> None:
-    axis.set_major_locator(MaxNLocator(5))
-    # Of a tick at 0.30000000000000004 the first digits are meant.
-    axis.set_major_formatter(lambda value, _: number(float(f"{value:.6g}"), 6))

@@ -18,13 +18,13 @@ CSS = """\
 :root {
   color-scheme: light dark;
   --ink: #1b1f24; --muted: #59616b; --line: #d8dde3; --paper: #ffffff; --raised: #f5f7f9;
-  --first: #2563ae; --second: #b45f06; --good: #19713a; --bad: #b3261e;
+  --first: #2563ae; --second: #b45f06; --third: #7a8794; --good: #19713a; --bad: #b3261e;
   --good-paper: #e9f5ed; --bad-paper: #fcedec; --warn: #8a5a00; --warn-paper: #fdf4e0;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e4e8ec; --muted: #9ba5b0; --line: #363d46; --paper: #14181c; --raised: #1c2127;
-    --first: #74aef2; --second: #f0a354; --good: #6fcf8f; --bad: #ff8a80;
+    --first: #74aef2; --second: #f0a354; --third: #8d99a6; --good: #6fcf8f; --bad: #ff8a80;
     --good-paper: #16291d; --bad-paper: #351b1a; --warn: #e9bd62; --warn-paper: #2e2614;
   }
 }
@@ -134,6 +134,8 @@ svg * { stroke-linejoin: round; stroke-linecap: butt; }
 }
 .key.first { background: var(--first); }
 .key.second { background: var(--second); }
+.key.third { background: var(--third); }
+.key.bad { background: var(--bad); }
 
 .cards {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr));
@@ -156,5 +158,40 @@ img.pixels { image-rendering: pixelated; }
 .bars span {
   display: block; height: .38rem; margin: .1rem 0; border-radius: .1rem; min-width: 1px;
 }
+td.bars { width: 12rem; min-width: 7rem; }
+.stack { display: flex; }
+.stack span { height: .6rem; margin: 0; border-radius: 0; min-width: 0; }
+td.text { min-width: 12rem; white-space: normal; }
+.cards.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 12.5rem), 1fr)); }
+.cards.small + details { margin-top: .75rem; }
+.small .card > div:last-child > :last-child { margin-bottom: 0; }
+.sentences li { margin-bottom: .4rem; max-width: 46rem; }
+
+.matrix th, .matrix td { border: 1px solid var(--line); padding: .15rem .4rem; }
+.matrix td { width: 2.2rem; min-width: 2.2rem; height: 1.9rem; padding: 0 .15rem; }
+.matrix tbody td { text-align: center; font-variant-numeric: tabular-nums; }
+.matrix td.right { background: color-mix(in srgb, var(--first) var(--shade), transparent); }
+.matrix td.wrong { background: color-mix(in srgb, var(--bad) var(--shade), transparent); }
+.matrix th span {
+  display: block; max-width: 9rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+}
+.matrix tbody th { position: sticky; left: 0; background: var(--paper); text-align: right; }
+.matrix thead th { text-align: center; }
+.matrix.tall thead th { vertical-align: bottom; }
+.matrix.tall thead span {
+  max-width: none; max-height: 9rem; margin: 0 auto; writing-mode: vertical-rl;
+  transform: rotate(180deg);
+}
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.matrix.dense { font-size: .7rem; line-height: 1; }
+.matrix.dense td { width: 1rem; min-width: 1rem; height: 1rem; padding: 0; }
+.matrix.dense th { padding: .05rem .25rem; }
+.matrix.dense thead th { padding: .25rem .05rem; }
+@media (max-width: 34rem) {
+  .cards.small .card { display: grid; grid-template-columns: 40% 1fr; gap: .9rem; }
+  .matrix td { width: 1.7rem; min-width: 1.7rem; }
+  .matrix th span { max-width: 6.5rem; }
+}
+@media print { .matrix td, .key { print-color-adjust: exact; } }
 @media print { body { max-width: none; } section { break-inside: avoid-page; } }
 """

@@ -1,4 +1,4 @@
-"""What a page calls the things that a parity report names in one word."""
+"""What a page calls the things that reports name in one word."""
 
 from __future__ import annotations
 
@@ -30,3 +30,32 @@ CHECKS: dict[Check, str] = {
     "metric": "does the task worse",
     "precision": "computes in another precision",
 }
+# Of each metric its name, and what it says.
+METRICS = {
+    "accuracy": ("Accuracy", "part of the samples that get the right label"),
+    "macro_f1": ("F1", "precision and recall in one; the mean of all classes"),
+    "macro_precision": (
+        "Precision",
+        "of what gets a label, the part that it is true of; the mean of all classes",
+    ),
+    "macro_recall": ("Recall", "of a class, the part that is found; the mean of all classes"),
+    "calibration_error": (
+        "Calibration error",
+        "how far confidence is from accuracy, on average; 0 is best",
+    ),
+    "auroc": (
+        "AUROC",
+        "how often a sample of a class ranks above one of another; 0.5 is chance",
+    ),
+    "r2": (
+        "R²",
+        "part of the target's variance that is explained; always answering its mean has 0",
+    ),
+    "mae": ("Mean absolute error", "in the target's units"),
+    "rmse": ("Root mean squared error", "in the target's units; large errors count more"),
+}
+
+
+def metric_words(name: str) -> tuple[str, str]:
+    """Return what a page calls a metric, and what it says; a new one has its own name."""
+    return METRICS.get(name, (name.replace("_", " "), ""))

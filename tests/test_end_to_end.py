@@ -48,7 +48,7 @@ def server(shipped: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def opened(name: str) -> tuple[Recipe, Splits]:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
-    return recipe, open_dataset(recipe)
+    return recipe, open_dataset(recipe).splits
 
 
 def ask_image(server: Server, body: bytes) -> httpx.Response:
@@ -147,7 +147,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(server: Server) ->
         (b"{", "not JSON"),
         (b"[]", "no rows"),
         (b'{"age": 1}', "row 0: missing sex, bmi"),
-        (b"[1, 2, 3]", "expected 10 numbers, got 3 values"),
+        (b"[1, 2, 3]", "row 0: expected 10 values, got 3 values"),
         (b'["a", 2, 3, 4, 5, 6, 7, 8, 9, 10]', "column age: expected a number"),
         (b"[NaN, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "column age: the number is not finite"),
         (b"[1e300, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "column age: the number is too large"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,9 @@ from torch import nn
 
 from handlers.spec import PreprocessSpec, spec_to_dict
 from recipes.errors import TrainError
-from train.model import build_model
-from train.types import Checkpoint, ImageSamples, Meta, Splits, read_meta, write_meta
+from train.learned import LEARNED, write_learned
+from train.model import build_model, fill
+from train.types import Checkpoint, Meta, Opened, Splits, read_meta, write_meta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,37 +34,36 @@ LOSSES = "losses.safetensors"
 def save_checkpoint(
     fitted: Fitted,
     tested: Evaluation,
+    metrics: Mapping[str, float],
     spec: PreprocessSpec,
-    splits: Splits,
+    opened: Opened,
     recipe: Recipe,
     folder: Path,
 ) -> Checkpoint:
-    """Write the weights and the test split's losses, then `meta.json`, into a folder.
+    """Write the weights, the test split's losses and what was learned of, then `meta.json`.
 
-    Raises `TrainError` when the test split's figures are NaN or infinite.
+    `metrics` are those of the test split, the main one first.
     """
-    for name, value in {"loss": tested.loss, **tested.metrics}.items():
-        if not math.isfinite(value):
-            raise TrainError(f"{name} on the test split is {value}: look for extreme values in it")
+    splits = opened.splits
     weights = folder / WEIGHTS
     save_weights(fitted.model, weights)
     save_file({"test": tested.losses}, folder / LOSSES)
-    samples = splits.samples
-    labels = list(samples.labels) if isinstance(samples, ImageSamples) else []
+    write_learned(opened.learned, folder / LEARNED)
     meta = Meta(
         task=recipe.task,
         preprocess=spec_to_dict(spec),
-        labels=labels,
+        labels=list(splits.samples.labels),
         outputs=outputs_of(splits),
-        metrics={name: round(value, 6) for name, value in tested.metrics.items()},
+        metrics={name: round(value, 6) for name, value in metrics.items()},
         test_loss=round(tested.loss, 6),
         validation_loss=round(fitted.validation_loss, 6),
-        epochs=fitted.epochs,
+        epochs=len(fitted.epochs),
         best_epoch=fitted.best_epoch,
         seed=recipe.fit.seed,
         device=fitted.device,
         splits=splits.digests(),
-        split_sizes={n: len(getattr(splits, n)) for n in ("train", "validation", "test")},
+        split_sizes={name: len(indices) for name, indices in splits.named().items()},
+        faults=list(opened.faults),
         versions={name: version(name) for name in ("torch", "numpy")},
     )
     write_meta(meta, folder / META)
@@ -98,17 +96,14 @@ def load_weights(model: nn.Module, file: Path) -> None:
     Raises `TrainError` when the weights are not those of this network.
     """
     try:
-        weights = OrderedDict(load_file(file))
-        # The versions of its modules, which safetensors does not keep, and some will not guess.
-        weights._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
-        model.load_state_dict(weights)
+        fill(model, load_file(file))
     except (RuntimeError, ValueError, SafetensorError, OSError) as error:
         raise TrainError(f"{file.name}: {error}") from error
 
 
 def outputs_of(splits: Splits) -> int:
     """Return how many outputs a model of this data has: one a label, or one value."""
-    return len(splits.samples.labels) if isinstance(splits.samples, ImageSamples) else 1
+    return len(splits.samples.labels) or 1
 
 
 def open_checkpoint(files: Mapping[str, Path]) -> Checkpoint:

@@ -1,168 +1,208 @@
-"""From a recipe to tensors: open the data set, fit the preprocessing, apply it."""
+"""From a recipe to its samples: open the data set, look for faults, divide it."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from handlers.preprocess import image_tensor, table_tensor
-from handlers.spec import ImageSpec, PreprocessSpec, TableSpec
 from recipes.errors import DataError
+from recipes.types import TextPreprocess
+from train.audit import audited, without
+from train.leakage import duplicates
+from train.learned import NOTHING, Learned, known_before, learned_of
+from train.record import Duplicates
+from train.samples import ImageSamples, Samples, SplitName, TableSamples, TextSamples
 from train.splits import split
-from train.types import ImageSamples, Samples, Splits, TableSamples
+from train.types import Opened, Splits
 
 if TYPE_CHECKING:
-    from recipes.types import ImagePreprocess, Recipe, TablePreprocess
+    from recipes.types import Recipe
     from train.types import Meta
 
 _PROJECT = Path(__file__).resolve().parent.parent
+_KINDS: dict[str, type[Samples]] = {
+    "image": ImageSamples,
+    "table": TableSamples,
+    "text": TextSamples,
+}
 
 
-def open_dataset(recipe: Recipe) -> Splits:
-    """Load the recipe's data set and split it. Raises `DataError` when it does not fit."""
-    module = importlib.import_module(f"train.datasets.{recipe.data.dataset}")
-    try:
-        samples: Samples = module.load(*(_PROJECT / file for file in recipe.data.files))
-    # Whatever a person's own code raises, it is about the data, and this says whose it is.
-    except Exception as error:
-        raise DataError(
-            f"train/datasets/{recipe.data.dataset}.py: load() failed: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    wanted = ImageSamples if recipe.preprocess.__struct_config__.tag == "image" else TableSamples
-    if not isinstance(samples, wanted):
-        raise DataError(
-            f"recipes/{recipe.name}.toml: [preprocess] kind: the data set "
-            f"{recipe.data.dataset!r} holds {type(samples).__name__}, not {wanted.__name__}"
-        )
-    if problem := _problem(samples):
-        raise DataError(f"train/datasets/{recipe.data.dataset}.py: {problem}")
-    return split(
-        samples,
-        validation=recipe.data.validation,
-        test=recipe.data.test,
-        salt=recipe.data.split_salt,
+def open_dataset(recipe: Recipe, before: Learned = NOTHING) -> Opened:
+    """Load the recipe's data set, look for faults and copies, and split it.
+
+    `before` are the samples that the weights which it starts from were made from. Raises
+    `DataError` when it does not fit the recipe, or holds what the recipe refuses.
+    """
+    samples, faults = audited(
+        _loaded(recipe), skip=recipe.data.faulty == "skip", where=recipe.data.file
     )
+    splits = _split(samples, recipe)
+    read = recipe.preprocess
+    known = known_before(splits, before)
+    found = duplicates(
+        splits,
+        max_bytes=read.max_bytes if isinstance(read, TextPreprocess) else None,
+        before=len(known),
+    )
+    if len(known) and recipe.data.near_duplicates == "refuse":
+        raise DataError(
+            f"{recipe.data.file}: {len(known)} held-out samples, as {samples.name(int(known[0]))}, "
+            "were learned by the model that this one starts from: divide both by the same "
+            '[data] split_salt, test and validation, or set near_duplicates = "report"'
+        )
+    if found.leaked + found.near and recipe.data.near_duplicates == "refuse":
+        raise DataError(f"{recipe.data.file}: {_refusal(found)}")
+    return Opened(
+        splits=splits, faults=faults, duplicates=found, learned=learned_of(splits, before)
+    )
+
+
+def _refusal(found: Duplicates) -> str:
+    pairs = [f"  {pair.held_out} is {pair.train}" for pair in found.pairs]
+    if (more := found.leaked + found.near - len(pairs)) > 0:
+        pairs.append(f"  and {more} more")
+    return "\n".join(
+        [f"of the held-out samples {found.leaked} equal and {found.near} nearly equal one that is "
+         "trained on:", *pairs, 'remove them, or set [data] near_duplicates = "report"']
+    )  # fmt: skip
 
 
 def open_trained_dataset(recipe: Recipe, meta: Meta) -> Splits:
     """Open the data set that a checkpoint was trained on. Raises `DataError` if it is another."""
-    splits = open_dataset(recipe)
-    if changed := [
-        name for name, digest in splits.digests().items() if digest != meta.splits[name]
-    ]:
+    # What could not be used then is left out now: to look for it is to decode everything again.
+    samples = without(_loaded(recipe), meta.faults)
+    try:
+        digests = (splits := _split(samples, recipe)).digests()
+    except OSError as error:
+        raise DataError(f"{recipe.data.file}: a sample cannot be read any more: {error}") from error
+    if changed := [name for name, digest in digests.items() if digest != meta.splits.get(name)]:
         raise DataError(
-            f"train/datasets/{recipe.data.dataset}.py: the {', '.join(changed)} split is not the "
+            f"{recipe.data.file}: the {', '.join(changed)} split is not the "
             "one that the weights were trained with; name what it reads in [data] files, so that "
             "a change trains anew"
         )
     return splits
 
 
-def _problem(samples: Samples) -> str:
+def _split(samples: Samples, recipe: Recipe) -> Splits:
+    data = recipe.data
+    try:
+        return split(samples, validation=data.validation, test=data.test, salt=data.split_salt)
+    except DataError as error:
+        raise DataError(f"{data.file}: {error}") from None
+
+
+def _loaded(recipe: Recipe) -> Samples:
+    data = recipe.data
+    try:
+        load: Callable[..., Any] = importlib.import_module(f"train.datasets.{data.dataset}").load
+        samples = _plain(load(*(_PROJECT / file for file in data.files), **data.params))
+    except DataError:
+        raise
+    # Whatever a person's own code raises, it is about the data, and this says whose it is.
+    except Exception as error:
+        raise DataError(f"{data.file}: load() failed: {type(error).__name__}: {error}") from error
+    wanted = _KINDS[str(recipe.preprocess.__struct_config__.tag)]
+    if not isinstance(samples, wanted):
+        raise DataError(
+            f"recipes/{recipe.name}.toml: [preprocess] kind: the data set "
+            f"{data.dataset!r} holds {type(samples).__name__}, not {wanted.__name__}"
+        )
+    if problem := _problem(samples, recipe):
+        raise DataError(f"{data.file}: {problem}")
+    return samples
+
+
+def _plain(samples: Any) -> Any:
+    """Return samples whose names are Python's own texts, and not numpy's or numbers."""
+    if not isinstance(samples, get_args(Samples)):
+        return samples
+    changes: dict[str, Any] = {"labels": _texts(samples.labels)}
+    if samples.names is None or isinstance(samples.names, np.ndarray):
+        changes["names"] = () if samples.names is None else _texts(samples.names)
+    if isinstance(samples, TableSamples):
+        changes |= {
+            "columns": _texts(samples.columns),
+            "target": str(samples.target),
+            "categories": tuple(_texts(categories) for categories in samples.categories),
+            "optional": tuple(bool(optional) for optional in samples.optional),
+        }
+    return dataclasses.replace(samples, **changes)
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)
+
+
+def _problem(samples: Samples, recipe: Recipe) -> str:
     """Say what a data set's author got wrong; training would only say that it failed."""
-    count, targets = len(samples), samples.targets
-    if isinstance(samples, ImageSamples):
-        if len(samples.images) != count:
-            return f"{len(samples.images)} images, but {count} targets"
-        if len(samples.labels) < 2 or len(set(samples.labels)) < len(samples.labels):
-            return "needs two labels or more, each of them once"
-        if count and not 0 <= targets.min() <= targets.max() < len(samples.labels):
-            return f"a target is no index of its {len(samples.labels)} labels"
-    else:
-        if samples.rows.shape != (count, len(samples.columns)):
+    count, labels = len(samples), samples.labels
+    if recipe.task == "classification":
+        if not labels:
             return (
-                f"rows of shape {samples.rows.shape}, but {count} targets and "
-                f"{len(samples.columns)} columns"
+                'task = "classification", and its targets are values, not labels (of csv, '
+                '[data.params] target_kind = "label" makes them labels)'
             )
-        if not (np.isfinite(samples.rows).all() and np.isfinite(targets).all()):
-            return "NaN or infinite values in its rows or targets"
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            return "needs two labels or more, each of them once"
+    elif labels:
+        return f'task = "{recipe.task}", and its targets are labels'
+    if problem := _of_kind("targets", samples.targets, np.int64 if labels else np.float64, 1):
+        return problem
+    for what, values in (("names", samples.names), ("fixed", samples.fixed)):
+        if len(values) not in (0, count):
+            return f"{len(values)} {what}, but {count} targets"
+    if twice := _twice(samples.names):
+        return f"the name {twice!r} stands for two samples"
+    if unknown := set(samples.fixed) - {"", *get_args(SplitName)}:
+        return f"fixed has {min(unknown)!r}; a split is one of {', '.join(get_args(SplitName))}"
+    if isinstance(samples, TableSamples):
+        return _table_problem(samples)
+    what, held = (
+        ("texts", len(samples.texts))
+        if isinstance(samples, TextSamples)
+        else ("images", len(samples.images))
+    )
+    return "" if held == count else f"{held} {what}, but {count} targets"
+
+
+def _table_problem(samples: TableSamples) -> str:
+    columns = len(samples.columns)
+    if problem := _of_kind("rows", samples.rows, np.float64, 2):
+        return problem
+    if samples.rows.shape != (len(samples), columns):
+        return (
+            f"rows of shape {samples.rows.shape}, but {len(samples)} targets and {columns} columns"
+        )
+    described: Sequence[tuple[str, Sequence[object]]] = (
+        ("categories", samples.categories),
+        ("optional", samples.optional),
+    )
+    for what, given in described:
+        if len(given) not in (0, columns):
+            return f"{len(given)} {what}, but {columns} columns"
+    if twice := _twice(samples.columns):
+        return f"the column {twice!r} is there twice"
+    for column, categories in zip(samples.columns, samples.categories, strict=False):
+        if twice := _twice(categories):
+            return f"{column} has the category {twice!r} twice"
     return ""
 
 
-def fit_preprocess(recipe: Recipe, splits: Splits) -> PreprocessSpec:
-    """Complete `[preprocess]` by what the training split says: means and deviations."""
-    declared = recipe.preprocess
-    if isinstance(splits.samples, ImageSamples):
-        return _fit_image(declared, splits.samples, splits.train)  # type: ignore[arg-type]
-    return _fit_table(declared, splits.samples, splits.train)  # type: ignore[arg-type]
+def _of_kind(what: str, values: object, kind: type[np.generic], axes: int) -> str:
+    if not isinstance(values, np.ndarray):
+        return f"{what} are a {type(values).__name__}, not an array"
+    if values.dtype == kind and values.ndim == axes:
+        return ""
+    return f"{what} are {values.dtype} {values.shape}, not {kind.__name__} of {axes} axes"
 
 
-def _fit_image(
-    declared: ImagePreprocess, samples: ImageSamples, train: NDArray[np.int64]
-) -> ImageSpec:
-    def spec(mean: list[float], std: list[float]) -> ImageSpec:
-        return ImageSpec(
-            channels=declared.channels,
-            height=declared.height,
-            width=declared.width,
-            fit=declared.fit,
-            interpolation=declared.interpolation,
-            mean=tuple(mean),
-            std=tuple(std),
-        )
-
-    mean, std = declared.mean, declared.std
-    if mean == "training" or std == "training":
-        plain = spec([0.0] * declared.channels, [1.0] * declared.channels)
-        pixels = inputs_of(samples, train, plain).double()
-        measured = pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3), correction=0)
-        # Six digits are plenty, and they read well in preprocess.json.
-        mean = [round(v, 6) for v in measured[0].tolist()] if mean == "training" else mean
-        std = [max(round(v, 6), 1e-3) for v in measured[1].tolist()] if std == "training" else std
-    return spec(mean, std)
-
-
-def _fit_table(
-    declared: TablePreprocess, samples: TableSamples, train: NDArray[np.int64]
-) -> TableSpec:
-    rows, targets = samples.rows[train], samples.targets[train]
-    count = rows.shape[1]
-    std = rows.std(axis=0)
-    # Not `std == 0`: the deviation of a hundred times 0.1 is 1e-17, and dividing by that is worse.
-    varies = np.ptp(rows, axis=0) > 0
-    constant = [c for c, v in zip(samples.columns, varies, strict=True) if not v]
-    scale, target_scale = declared.standardise, declared.standardise_target
-    if scale and constant:
-        raise DataError(
-            f"columns with one value only in the training split: {', '.join(constant)}; "
-            "leave them out of the data set"
-        )
-    if target_scale and np.ptp(targets) == 0:
-        raise DataError(f"{samples.target} has one value only in the training split")
-    return TableSpec(
-        columns=samples.columns,
-        mean=tuple(rows.mean(axis=0).tolist()) if scale else (0.0,) * count,
-        std=tuple(std.tolist()) if scale else (1.0,) * count,
-        target=samples.target,
-        target_mean=float(targets.mean()) if target_scale else 0.0,
-        target_std=float(targets.std()) if target_scale else 1.0,
-    )
-
-
-def inputs_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec) -> torch.Tensor:
-    """Return the evaluation transform of the chosen samples: float32 `(N, …)`.
-
-    It is the handler's own code, so what a model is trained on is what it is served.
-    """
-    if isinstance(samples, ImageSamples):
-        assert isinstance(spec, ImageSpec)
-        images = (Image.fromarray(samples.images[i]) for i in indices)
-        return torch.stack([image_tensor(image, spec) for image in images])
-    assert isinstance(spec, TableSpec)
-    return table_tensor(samples.rows[indices], spec)
-
-
-def targets_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec) -> torch.Tensor:
-    """Return what the loss compares with: int64 `(N,)` labels, or float32 `(N, 1)` values."""
-    if isinstance(samples, ImageSamples):
-        return torch.from_numpy(samples.targets[indices])
-    assert isinstance(spec, TableSpec)
-    scaled = (samples.targets[indices] - spec.target_mean) / spec.target_std
-    return torch.from_numpy(scaled.astype(np.float32))[:, None]
+def _twice(values: Sequence[str]) -> str | None:
+    """Return the first of some values that is there more than once."""
+    return next((value for value, times in Counter(values).items() if times > 1), None)

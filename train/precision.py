@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
-    """Return the eager network of a precision, from float32 `(N, *shape)` to float32 outputs.
+    """Return the eager network of a precision, from samples `(N, *shape)` to float32 outputs.
 
     bf16: a copy that computes in bfloat16, in eval mode. Otherwise the network itself: int8 is of
     the ONNX file alone.
@@ -25,7 +25,7 @@ def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
 
 
 class InBfloat16(nn.Module):
-    """A copy of a network that computes in bfloat16, behind float32 inputs and outputs."""
+    """A copy of a network that computes in bfloat16, between samples and float32 outputs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -42,6 +42,7 @@ class InBfloat16(nn.Module):
         self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return float32 outputs of float32 inputs."""
-        outputs: torch.Tensor = self.model(inputs.to(torch.bfloat16))
+        """Return float32 outputs of float32 inputs, or of integers, which stay what they are."""
+        rounds = inputs.dtype.is_floating_point
+        outputs: torch.Tensor = self.model(inputs.to(torch.bfloat16) if rounds else inputs)
         return outputs.float()

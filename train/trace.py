@@ -7,6 +7,7 @@ docs/adr/0004-torchscript.md.
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ from torch._subclasses.fake_tensor import (
 from torch.jit._trace import TracerWarning
 
 from recipes.errors import ExportError
+from train.examples import drawn, sizes, zeros
 from train.precision import in_precision
 from train.torchscript import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from handlers.spec import Dtype
     from recipes.types import Precision
 
 TRACED = "model.pt"
@@ -42,46 +45,50 @@ def trace(
     shape: tuple[int, ...],
     folder: Path,
     *,
+    dtype: Dtype = "float32",
     precision: Precision = "fp32",
     origin: str = "",
 ) -> Path:
-    """Trace a model of `(N, *shape)` float32 inputs and write `model.pt`, byte-stable.
+    """Trace a model of `(N, *shape)` inputs and write `model.pt`, byte-stable.
 
-    Outputs are float32 too; with `bf16` what is between them is bfloat16. `origin` is the SHA-256
+    Outputs are float32; with `bf16` what is between them is bfloat16. `origin` is the SHA-256
     of the checkpoint's weights, and is kept in the file as `extra/origin`. To be called in a fresh
     process: names inside a traced module count earlier traces. Raises `ExportError` where the
-    trace does not follow `in_precision(model, precision)` at every batch size.
+    trace does not follow `in_precision(model, precision)` at every batch size, and of texts at
+    every length.
     """
     network = model.eval()
     model = in_precision(network, precision)
-    atol = 0.0 if model is network else _rounding(network, model, shape)
+    atol = 0.0 if model is network else _rounding(network, model, shape, dtype)
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("always")
         try:
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                model, torch.randn(2, *shape, generator=generator), check_trace=False
+                model, drawn(2, shape, dtype, generator), check_trace=False
             )
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise ExportError(f"the model cannot be traced: {error}") from error
-    _refuse_data_dependence(model, shape, caught)
+    _refuse_data_dependence(model, shape, dtype, caught)
     raw, half = folder / "raw.pt", folder / "normalised.pt"
     traced.save(str(raw), _extra_files={ORIGIN: origin} if origin else {})
     normalise(raw, half)
     raw.unlink()
     # What was written is what is checked, and it has its name once it is right.
     written = torch.jit.load(str(half))  # type: ignore[no-untyped-call]
-    check_traced(model, written, shape, atol=atol)
+    check_traced(model, written, shape, dtype=dtype, atol=atol)
     return half.rename(folder / TRACED)
 
 
-def _rounding(network: nn.Module, rounded: nn.Module, shape: tuple[int, ...]) -> float:
+def _rounding(
+    network: nn.Module, rounded: nn.Module, shape: tuple[int, ...], dtype: Dtype
+) -> float:
     """Return the most that lower precision itself changes of the outputs for a random batch.
 
     A trace of it that rounds elsewhere, because operations are fused, may be off by as much.
     """
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(max(BATCHES), *shape, generator=generator)
+    inputs = drawn(max(BATCHES), shape, dtype, generator)
     with torch.inference_mode():
         expected = network(inputs.clone())
         try:
@@ -99,14 +106,18 @@ def check_traced(
     shape: tuple[int, ...],
     batches: Sequence[int] = BATCHES,
     *,
+    dtype: Dtype = "float32",
     atol: float = 0.0,
 ) -> None:
-    """Compare both on random inputs of several batch sizes: `atol` is the most that outputs may
-    differ by, beside a ten-thousandth of the largest. Raises `ExportError`.
+    """Compare both on random inputs of several batch sizes, and of texts at several lengths.
+
+    `atol` is the most that outputs may differ by, beside a ten-thousandth of the largest. Raises
+    `ExportError`.
     """
     generator = torch.Generator().manual_seed(1)
-    for batch in batches:
-        inputs = torch.randn(batch, *shape, generator=generator)
+    for batch, of_one in product(batches, sizes(shape, dtype)):
+        inputs = drawn(batch, of_one, dtype, generator)
+        where = f"batch {batch}" + f" and length {of_one[0]}" * (dtype == "int64")
         with torch.inference_mode():
             # Copies, because a model may write into what it is given.
             expected = model(inputs.clone())
@@ -116,7 +127,7 @@ def check_traced(
                 answer = traced(inputs.clone())
             except RuntimeError as error:
                 raise ExportError(
-                    f"the traced module fails at batch {batch}: does the model bake a batch size "
+                    f"the traced module fails at {where}: does the model bake a batch size "
                     f"into a reshape? {str(error).strip().splitlines()[-1]}"
                 ) from error
         # Of the largest output: an absolute tolerance says nothing of outputs of any size.
@@ -131,16 +142,19 @@ def check_traced(
                 else f"in shape: {tuple(answer.shape)}, not {tuple(expected.shape)}"
             )
             raise ExportError(
-                f"the traced module differs from the model at batch {batch} {what}: look for "
+                f"the traced module differs from the model at {where} {what}: look for "
                 "dropout outside eval mode, or a branch on data"
             )
 
 
 def _refuse_data_dependence(
-    model: nn.Module, shape: tuple[int, ...], caught: list[warnings.WarningMessage]
+    model: nn.Module,
+    shape: tuple[int, ...],
+    dtype: Dtype,
+    caught: list[warnings.WarningMessage],
 ) -> None:
     """Refuse a model that decides by its data. torch warns of decisions by sizes as well."""
-    if not caught or not _decides_by_data(model, shape):
+    if not caught or not _decides_by_data(model, shape, dtype):
         return
     for warning in caught:
         if issubclass(warning.category, TracerWarning):
@@ -151,11 +165,11 @@ def _refuse_data_dependence(
             )
 
 
-def _decides_by_data(model: nn.Module, shape: tuple[int, ...]) -> bool:
+def _decides_by_data(model: nn.Module, shape: tuple[int, ...], dtype: Dtype) -> bool:
     """Whether a forward pass reads a value of a tensor; fake tensors have sizes and no values."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         try:
-            model(torch.zeros(2, *shape))
+            model(zeros(2, shape, dtype))
         except (DataDependentOutputException, DynamicOutputShapeException):
             return True
     return False

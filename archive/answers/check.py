@@ -17,16 +17,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from archive.answers.judged import expected_values, judge_answers, values_of
+from archive.answers.judged import expected_values, judge_answers, rankings_of, values_of
 from archive.golden import handler_service
 from archive.parity.backends import onnx_backend
 from archive.types import AnswersReport
 from handlers.request import BadRequest
 from handlers.service import Loaded, Service
-from train.data import inputs_of
-from train.types import Splits, TableSamples
+from train.samples import TableSamples
+from train.tensors import inputs_of
+from train.types import Splits
 
 if TYPE_CHECKING:
+    from handlers.spec import Dtype
     from recipes.types import Recipe
     from train.types import Meta
 
@@ -34,15 +36,18 @@ if TYPE_CHECKING:
 MOST = 64
 # In one request, where it may hold several.
 _ROWS = 3
-_JUNK = b"\x00 this is no request"
+# No image, no JSON, and no text in UTF-8.
+_JUNK = b"\xff this is no request"
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
 
-def served_exports(files: Mapping[str, Path], threads: int) -> dict[str, Model]:
+def served_exports(
+    files: Mapping[str, Path], threads: int, dtype: Dtype = "float32"
+) -> dict[str, Model]:
     """Return what may be served, as handlers call it. `files` are a step's, by name."""
     onnx = files.get("model.int8.onnx", files["model.onnx"])
-    run = onnx_backend(onnx, optimised=True, threads=threads)
+    run = onnx_backend(onnx, optimised=True, threads=threads, dtype=dtype)
 
     def over_onnx(inputs: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(run(inputs.numpy())).float()
@@ -69,20 +74,20 @@ def check_answers(
     where = f"handlers/{recipe.serve.handler}.py"
     problems = [f"{where}: {text}" for text in _misread(service, splits, chosen, meta)]
     notes: list[str] = []
-    tensors = inputs_of(splits.samples, chosen, meta.spec)
+    batch = recipe.serve.batch_size
     for name, model in exports.items():
         loaded = Loaded(model=model, spec=meta.spec, labels=tuple(meta.labels), options=options)
         # The handler's own, which may be more than its two functions.
         served = copy.copy(service)
         served.loaded = loaded
-        answers, wrong = _ask(served, splits, chosen, recipe.serve.batch_size)
-        outputs = _outputs(model, tensors, recipe.serve.batch_size)
+        answers, wrong = _ask(served, splits, chosen, batch)
+        outputs = _outputs(model, splits, chosen, meta, batch)
         problems += [f"{where}: {name}: {text}" for text in wrong]
         judged, unknown = judge_answers(answers, splits, chosen, outputs, meta, recipe)
         problems += [f"{where}: {name}: {text}" for text in judged]
         notes += [text for text in unknown if text not in notes]
         if isinstance(splits.samples, TableSamples) and not judged and not unknown:
-            few = _outputs(model, tensors[:_ROWS], _ROWS)
+            few = _outputs(model, splits, chosen[:_ROWS], meta, _ROWS)
             several = _several_rows(served, splits, chosen[:_ROWS], few, meta, recipe)
             problems += [f"{where}: {name}: {text}" for text in several]
     return AnswersReport(
@@ -94,12 +99,17 @@ def check_answers(
     )
 
 
-def _outputs(model: Model, tensors: torch.Tensor, batch: int) -> NDArray[np.float64]:
+def _outputs(
+    model: Model, splits: Splits, chosen: NDArray[np.int64], meta: Meta, batch: int
+) -> NDArray[np.float64]:
     """Return a model's own outputs for training's tensors, in the batches that are served: in
     bfloat16, other batches are other bits.
     """
     with torch.inference_mode():
-        parts = [model(part).double() for part in torch.split(tensors, batch)]
+        parts = [
+            model(inputs_of(splits.samples, chosen[start:][:batch], meta.spec)).double()
+            for start in range(0, len(chosen), batch)
+        ]
     return torch.cat(parts).numpy()
 
 
@@ -186,6 +196,9 @@ def _several_rows(
     if wrong != [200]:
         yield f"a request of {len(rows)} rows is answered with {wrong[0]}: {together[0].decode()}"
         return
+    if splits.samples.labels:
+        yield from _several_rankings(json.loads(together[0]), outputs, meta)
+        return
     given, (expected, close) = (
         values_of(json.loads(together[0])),
         expected_values(outputs, meta, recipe),
@@ -193,6 +206,17 @@ def _several_rows(
     if given is None or len(given) != len(rows) or not np.all(np.abs(given - expected) <= close):
         said = together[0].decode()
         yield f"a request of {len(rows)} rows is answered {said}, and they are {expected.tolist()}"
+
+
+def _several_rankings(answer: Any, outputs: NDArray[np.float64], meta: Meta) -> Iterator[str]:
+    expected = [meta.labels[best] for best in outputs.argmax(axis=1)]
+    rankings = rankings_of(answer)
+    given = None if rankings is None else [ranking[0][0] for ranking in rankings]
+    if given != expected:
+        yield (
+            f"a request of {len(expected)} rows is answered with {given}, and the most probable "
+            f"are {expected}"
+        )
 
 
 def _told(error: Exception) -> str:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from handlers.spec import TableSpec
-from train.types import ImageSamples, Splits
+from train.samples import Samples, TableSamples
+from train.types import Splits
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
@@ -23,7 +24,8 @@ _CLOSE = 1e-4
 # Characters of an answer that a message shows.
 _SHOWN = 120
 _NO_RANKING = (
-    'the answers are not {"predictions": [{"label": …, "probability": …}, …]}: labels and '
+    'the answers are not {"predictions": [{"label": …, "probability": …}, …]}, or a list of such '
+    "lists for the rows of a table: labels and "
     "their order are not checked"
 )
 _NO_VALUES = 'the answers are not {"predictions": [value, …]}: values are not checked'
@@ -50,7 +52,7 @@ def judge_answers(
         return [], []
     answers = [answers[place] for place in given]
     chosen, outputs = chosen[given], outputs[given]
-    if isinstance(samples := splits.samples, ImageSamples):
+    if (samples := splits.samples).labels:
         rankings = [_ranking(answer) for answer in answers]
         known = [ranking for ranking in rankings if ranking is not None]
         if len(known) == len(answers):
@@ -58,6 +60,7 @@ def judge_answers(
         unlike = outputs.argmax(axis=1)
         problems = _of_another_form(answers, [r is None for r in rankings], chosen, unlike)
         return [*problems], [_NO_RANKING]
+    assert isinstance(samples, TableSamples)
     expected, close = expected_values(outputs, meta, recipe)
     rows = [values_of(answer) for answer in answers]
     values = [row for row in rows if row is not None]
@@ -87,7 +90,7 @@ def _of_another_form(
 
 def _wrong_rankings(
     rankings: Sequence[Ranking],
-    samples: ImageSamples,
+    samples: Samples,
     chosen: NDArray[np.int64],
     outputs: NDArray[np.float64],
     recipe: Recipe,
@@ -122,9 +125,21 @@ def _wrong_rankings(
 
 
 def _ranking(answer: Any) -> Ranking | None:
+    rankings = rankings_of(answer)
+    return rankings[0] if rankings is not None and len(rankings) == 1 else None
+
+
+def rankings_of(answer: Any) -> list[Ranking] | None:
+    """Return the rankings of an answer, one for each sample; None when it has another form."""
     predictions = answer.get("predictions") if isinstance(answer, dict) else None
     if not isinstance(predictions, list) or not predictions:
         return None
+    several = predictions if isinstance(predictions[0], list) else [predictions]
+    rankings = [_ranked(one) for one in several]
+    return None if None in rankings else [ranking for ranking in rankings if ranking]
+
+
+def _ranked(predictions: Any) -> Ranking | None:
     try:
         return [(str(p["label"]), float(p["probability"])) for p in predictions]
     except (TypeError, KeyError, ValueError):

@@ -15,18 +15,20 @@ from torch import nn
 from archive.onnx_export import INPUT, OUTPUT
 from archive.onnx_session import open_session, told
 from archive.parity.float64 import Float64
+from handlers.spec import Dtype
 from recipes.errors import ParityError
 
-Array = NDArray[np.float32]
+# Samples: float32, or int64 of texts.
+Array = NDArray[Any]
 Outputs = NDArray[np.float64]
-# Inputs float32 (n, *shape) -> outputs (n, outputs), flattened behind the batch axis. Raises
+# Inputs (n, *shape) -> outputs (n, outputs), flattened behind the batch axis. Raises
 # `RuntimeError` with one line when the backend fails.
 Run = Callable[[Array], Outputs]
 
 # The calls that TorchScript's executor records and compiles in; handlers/service.py makes them too.
 _WARM_UP = 2
-# As onnxruntime calls a tensor of float32.
-_FLOAT = "tensor(float)"
+# As onnxruntime calls tensors.
+_KINDS: dict[Dtype, str] = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 def eager_backend(model: nn.Module) -> Run:
@@ -91,25 +93,28 @@ def _torch_backend(
     return run
 
 
-def onnx_backend(path: Path, *, optimised: bool, threads: int, rank: int = 2) -> Run:
+def onnx_backend(
+    path: Path, *, optimised: bool, threads: int, rank: int = 2, dtype: Dtype = "float32"
+) -> Run:
     """Load an ONNX file, with all of onnxruntime's optimisations or with none.
 
-    Its outputs have `rank` axes. Raises `ParityError` when onnxruntime cannot load it, missing
-    external data included, and when it has other inputs and outputs than clients are promised.
+    It takes `dtype`, and its outputs, float32, have `rank` axes. Raises `ParityError` when
+    onnxruntime cannot load it, missing external data included, and when it has other inputs and
+    outputs than clients are promised.
     """
     try:
         session = open_session(path, optimised=optimised, threads=threads)
     # Its exceptions share no public base but this one.
     except Exception as error:
         raise ParityError(f"{path.name}: onnxruntime cannot load it: {told(error)}") from error
-    for what, promised, values in (
-        ("takes", INPUT, session.get_inputs()),
-        ("gives", OUTPUT, session.get_outputs()),
+    for what, promised, wanted, values in (
+        ("takes", INPUT, _KINDS[dtype], session.get_inputs()),
+        ("gives", OUTPUT, _KINDS["float32"], session.get_outputs()),
     ):
         found = [(value.name, value.type) for value in values]
-        if found != [(promised, _FLOAT)]:
+        if found != [(promised, wanted)]:
             shown = ", ".join(f"{name}: {kind}" for name, kind in found)
-            raise ParityError(f"{path.name} {what} {shown or 'nothing'}, not {promised}: {_FLOAT}")
+            raise ParityError(f"{path.name} {what} {shown or 'nothing'}, not {promised}: {wanted}")
 
     def run(inputs: Array) -> Outputs:
         try:

@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from handlers.spec import Dtype
+from train.examples import zeros
+
 # What the rows of a kind may cost together, in floating-point operations of one forward pass
 # each; docs/adr/0009-calibrated-tolerance.md has what they come to.
 _HELD_OUT = 2.5e11
@@ -62,8 +65,8 @@ def budget_of(
     )
 
 
-def flops_of(model: nn.Module, shape: tuple[int, ...]) -> int:
+def flops_of(model: nn.Module, shape: tuple[int, ...], dtype: Dtype = "float32") -> int:
     """Count the operations of matrix products and convolutions in one forward pass of one row."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *shape))
+        model(zeros(1, shape, dtype))
     return int(counter.get_total_flops())

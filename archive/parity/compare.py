@@ -21,6 +21,7 @@ from archive.parity.backends import (
     traced_backend,
 )
 from archive.parity.inputs import Group
+from archive.parity.texts import bare, is_text, trimmed
 from archive.parity.types import BackendName, Case, Kind, Tolerance
 from archive.parity.verdict.case import Fault, Trial, judge_trial, not_measured, where_of
 from archive.parity.verdict.checks import checkpoint_faults, origin_faults, precision_faults
@@ -150,7 +151,13 @@ class Comparison:
             path, optimised = candidate.int8, True
         else:
             path, optimised = candidate.onnx, name == "onnx optimised"
-        return onnx_backend(path, optimised=optimised, threads=threads, rank=self._rank)
+        return onnx_backend(
+            path,
+            optimised=optimised,
+            threads=threads,
+            rank=self._rank,
+            dtype="int64" if is_text(self.real.rows) else "float32",
+        )
 
     def compare(self, groups: Sequence[Group], progress: Progress = lambda *_: None) -> None:
         """Run groups through every backend, at every batch size that is for their kind.
@@ -220,7 +227,7 @@ class Comparison:
             text = f"fails to run: {error}"
             self.faults.append(Fault(check="runs", backend=name, text=text, where=where))
             self.cases.append(not_measured(name, expected, batch, len(rows)))
-            self.failing.setdefault(name, []).append(group.rows[rows[:batch]])
+            self.failing.setdefault(name, []).append(trimmed(group.rows[rows[:batch]]))
             return
         trial = Trial(
             backend=name, expected=expected, batch=batch, rows=rows, outputs=outputs, alone=alone
@@ -235,7 +242,8 @@ class Comparison:
         if faults:
             # The batch with the worst row, as it was.
             start = int(measured.worst_first[0]) // batch * batch
-            self.failing.setdefault(name, []).append(group.rows[rows[start : start + batch]])
+            failing = trimmed(group.rows[rows[start : start + batch]])
+            self.failing.setdefault(name, []).append(failing)
         self.found += _worst_rows(trial, measured, classification=classification)
         if serving and group is self.real:
             self.outputs[name] = outputs[: len(group.rows)]
@@ -268,7 +276,7 @@ def _worst_rows(trial: Trial, measured: Measured, *, classification: bool) -> It
             backend=trial.backend,
             batch=trial.batch,
             name=trial.expected.group.names[row],
-            row=trial.expected.group.rows[row],
+            row=bare(trial.expected.group.rows[row]),
             strange=bool(measured.strange[place]),
             ratio=-1.0 if quantised else float(measured.ratio[place]),
             error=float(measured.error[place]),

@@ -17,7 +17,9 @@ from archive.parity.locate.layers import layer_errors
 from archive.parity.locate.onnx_node import locate_onnx
 from archive.parity.locate.repro import write_onnx_repro, write_torchscript_repro
 from archive.parity.locate.torchscript import locate_torchscript
+from archive.parity.texts import is_text, trimmed
 from archive.parity.types import BackendName, Divergence, ParityReport
+from handlers.spec import Dtype
 from train.trace import BATCHES
 
 # Rows that go through every node of the graph.
@@ -39,9 +41,9 @@ def explain(report: ParityReport, gate: Comparison, *, repro: Path | None = None
     program: ONNXProgram | None = None
     try:
         program = export_program(
-            candidate.eager, gate.real.rows.shape[1:], candidate.opset, candidate.dynamic
+            candidate.eager, _shape(gate), candidate.opset, candidate.dynamic, _dtype(gate)
         )
-        rows = gate.real.rows[:_ROWS]
+        rows = trimmed(gate.real.rows[:_ROWS])
         layers = layer_errors(program, candidate.onnx, rows, threads=gate.settings.threads)
     except Exception as error:  # noqa: BLE001
         notes.append(f"no error by layer: {told(error)}")
@@ -52,6 +54,20 @@ def explain(report: ParityReport, gate: Comparison, *, repro: Path | None = None
             except Exception as error:  # noqa: BLE001
                 notes.append(f"{backend}: the node that diverges was not found: {told(error)}")
     return msgspec.structs.replace(report, layers=layers, divergence=divergence, notes=notes)
+
+
+def _shape(gate: Comparison) -> tuple[int, ...]:
+    """Return the shape of a sample to export with: of texts the longest there can be, because one
+    byte would be taken for a fixed size.
+    """
+    shape: tuple[int, ...] = gate.real.rows.shape[1:]
+    if not is_text(gate.real.rows) or 0 not in gate.candidate.dynamic:
+        return shape
+    return (gate.candidate.dynamic[0][2],)
+
+
+def _dtype(gate: Comparison) -> Dtype:
+    return "int64" if is_text(gate.real.rows) else "float32"
 
 
 def _first_diverging(
@@ -111,4 +127,4 @@ def _failing_rows(gate: Comparison, backend: BackendName) -> Iterator[Array]:
     yield from failed[:_TRIED]
     # What failed at one batch size need not fail at another.
     for batch in BATCHES:
-        yield np.resize(gate.real.rows, (batch, *gate.real.rows.shape[1:]))
+        yield trimmed(np.resize(gate.real.rows, (batch, *gate.real.rows.shape[1:])))

@@ -74,7 +74,7 @@ def run_gate(
     """
     if not len(subject.real.rows):
         raise ParityError("there are no held-out samples to compare")
-    flops = flops_of(candidate.eager, subject.domain.shape)
+    flops = flops_of(candidate.eager, subject.domain.shape, subject.domain.dtype)
     budget = budget_of(flops, samples=declared.samples, search=declared.search, quick=quick)
     places = spread(len(subject.real.rows), budget.held_out)
     # The first of them are looked at more closely, and a data set may be in the order of labels.

@@ -9,8 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive.parity.backends import Array
+from archive.parity.texts import (
+    HIGHEST,
+    LOWEST,
+    drawn_of,
+    drawn_text,
+    edges,
+    joined,
+    side_by_side,
+)
 from archive.parity.types import Kind
-from handlers.spec import ImageSpec, PreprocessSpec
+from handlers.spec import Dtype, ImageSpec, PreprocessSpec, TextSpec
 
 # Of each dynamic axis: its ends and so many sizes between them.
 _SIZES_BETWEEN = 2
@@ -25,13 +34,15 @@ _MOST_HOT = 16
 class Domain:
     """What a preprocessed sample of `shape` can be: from `low` to `high`, which broadcast to it.
 
-    `dynamic` maps an axis of the sample to the least and the most that it may have.
+    `dynamic` maps an axis of the sample to the least and the most that it may have. Of texts,
+    `dtype` int64, the shape is that of the longest.
     """
 
     shape: tuple[int, ...]
     low: Array
     high: Array
     dynamic: dict[int, tuple[int, int]] = field(default_factory=dict)
+    dtype: Dtype = "float32"
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether a sample may have this shape."""
@@ -40,10 +51,21 @@ class Domain:
             least <= size <= most for size, (least, most) in zip(shape, ends, strict=True)
         )
 
+    def holds(self, sample: Array) -> bool:
+        """Whether this is a sample: of its type and shape; values are looked at of texts only."""
+        if sample.dtype != self.dtype or not self.takes(sample.shape):
+            return False
+        if self.dtype == "float32":
+            return True
+        return bool(((sample >= self.low) & (sample <= self.high)).all())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Rows float32 `(n, *shape)` of one kind. `names` says of each row what it is."""
+    """Rows `(n, *shape)` of one kind: float32, or texts as int64, with padding behind them.
+
+    `names` says of each row what it is.
+    """
 
     kind: Kind
     rows: Array
@@ -61,8 +83,13 @@ def domain_of(
     """Return the domain of a fitted preprocessing.
 
     Pixels go from 0 to 1 before they are normalised; a table's columns as far as `rows`
-    `(n, columns)`, preprocessed, do. `dynamic` are the recipe's axes that vary.
+    `(n, columns)`, preprocessed, do; texts are of any bytes. `dynamic` are the recipe's axes that
+    vary.
     """
+    sizes = {axis: (least, most) for axis, (_, least, most) in (dynamic or {}).items()}
+    if isinstance(spec, TextSpec):
+        low, high = np.array(LOWEST), np.array(HIGHEST)
+        return Domain(shape=spec.shape, low=low, high=high, dynamic=sizes, dtype=spec.dtype)
     if isinstance(spec, ImageSpec):
         mean, std = (
             np.array(values, dtype=np.float32)[:, None, None] for values in (spec.mean, spec.std)
@@ -71,13 +98,16 @@ def domain_of(
             shape=spec.shape,
             low=(0 - mean) / std,
             high=(1 - mean) / std,
-            dynamic={axis: (least, most) for axis, (_, least, most) in (dynamic or {}).items()},
+            dynamic=sizes,
         )
     return Domain(shape=spec.shape, low=rows.min(axis=0), high=rows.max(axis=0))
 
 
 def boundary(domain: Domain) -> Group:
     """Return the edges of the domain: constants, extremes, single hot elements, alternation."""
+    if domain.dtype == "int64":
+        texts = dict(edges(domain.shape[0]))
+        return Group(kind="boundary", rows=side_by_side([*texts.values()]), names=tuple(texts))
     named = dict(_edges(domain))
     rows = np.stack([np.broadcast_to(row, domain.shape) for row in named.values()])
     return Group(kind="boundary", rows=rows.astype(np.float32), names=tuple(named))
@@ -118,9 +148,12 @@ def _edges(domain: Domain) -> Iterator[tuple[str, Array]]:
 def drawn(domain: Domain, count: int, seed: int, held_out: Array | None = None) -> Group:
     """Return random rows of the domain, every fourth a blend of two held-out ones if there are.
 
-    Images are patches of several sizes at several contrasts; rows of a table are uniform.
+    Images are patches of several sizes at several contrasts; rows of a table are uniform; texts
+    are of any length and of some neighbouring bytes, and a blend of two is a half of each.
     """
     chance = np.random.default_rng(seed)
+    if domain.dtype == "int64":
+        return _drawn_texts(domain, count, chance, held_out)
     rows, names = [], []
     for number in range(count):
         if held_out is not None and len(held_out) > 1 and number % 4 == 3:
@@ -134,7 +167,25 @@ def drawn(domain: Domain, count: int, seed: int, held_out: Array | None = None) 
     return Group(kind="random", rows=np.stack(rows).astype(np.float32), names=tuple(names))
 
 
+def _drawn_texts(
+    domain: Domain, count: int, chance: np.random.Generator, held_out: Array | None
+) -> Group:
+    (longest,) = domain.shape
+    texts, names = [], []
+    for number in range(count):
+        if held_out is not None and len(held_out) > 1 and number % 4 == 3:
+            one, other = chance.choice(len(held_out), size=2, replace=False)
+            texts.append(joined(held_out[one], held_out[other])[:longest])
+            names.append(f"halves of held-out rows {one} and {other}")
+        else:
+            texts.append(drawn_text(longest, chance))
+            names.append(f"random {number}")
+    return Group(kind="random", rows=side_by_side(texts), names=tuple(names))
+
+
 def _draw(domain: Domain, shape: tuple[int, ...], chance: np.random.Generator) -> Array:
+    if domain.dtype == "int64":
+        return drawn_of(shape[0], chance)
     unit = chance.uniform(size=shape)
     if len(shape) == 3:
         patches = min(int(chance.choice(_PATCHES)), *shape[1:])

@@ -1,4 +1,4 @@
-"""Inputs as a person sees them: a picture of an image, a row in its own units."""
+"""Inputs as a person sees them: a picture of an image, a row in its own units, a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from archive.parity.backends import Array
-from handlers.spec import ImageSpec, PreprocessSpec
+from archive.parity.texts import shown
+from handlers.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
 
 _SIDE = 128
 
@@ -33,8 +34,17 @@ def picture(row: Array, spec: PreprocessSpec) -> str:
 
 
 def columns(row: Array, spec: PreprocessSpec) -> dict[str, float]:
-    """Return a row `(columns,)` by column in its own units; nothing of an image."""
-    if isinstance(spec, ImageSpec):
+    """Return a row `(features,)` by feature, numbers in their own units; of a table only."""
+    if not isinstance(spec, TableSpec):
         return {}
-    values = row.astype(np.float64) * np.array(spec.std) + np.array(spec.mean)
-    return {name: float(f"{v:.6g}") for name, v in zip(spec.columns, values, strict=True)}
+    scaled = {place: spec.columns.index(name) for place, name in enumerate(spec.features)
+              if name in spec.columns}  # fmt: skip
+    values = row.astype(np.float64)
+    for place, column in scaled.items():
+        values[place] = values[place] * spec.scale[column] + spec.center[column]
+    return {name: float(f"{v:.6g}") for name, v in zip(spec.features, values, strict=True)}
+
+
+def text(row: Array, spec: PreprocessSpec) -> str:
+    """Return a text `(length,)` as it is read, what is no UTF-8 replaced; of a text only."""
+    return shown(row) if isinstance(spec, TextSpec) else ""

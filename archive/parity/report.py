@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive.parity.compare import Comparison, Found
-from archive.parity.pictures import columns, picture
+from archive.parity.pictures import columns, picture, text
 from archive.parity.types import (
     Agreement,
     BackendName,
@@ -234,6 +234,7 @@ def _shown(found: Found, spec: PreprocessSpec | None) -> Worst:
         output=_nullable(found.output[elements]),
         png="" if spec is None else picture(found.row, spec),
         values={} if spec is None else columns(found.row, spec),
+        text="" if spec is None else text(found.row, spec),
     )
 
 

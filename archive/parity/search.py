@@ -5,6 +5,9 @@ between its two best labels, to where a small error flips the label; of a regres
 of the output, to its extremes. Divergence ascent pushes each output in the direction in which the
 worst backend already errs. An ONNX file has no gradients, so the checkpoint's stand for them, in
 turns with random directions, and a step is kept only where the true divergence grew.
+
+A text has no gradient: there some of its bytes are replaced at random, and a step is kept where the
+margin shrank, or the divergence grew.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch import nn
 
 from archive.parity.backends import Array, Run, eager_backend
 from archive.parity.inputs import Domain, Group
+from archive.parity.texts import replaced
 from archive.parity.types import BackendName, Search
 from archive.parity.verdict.judge import in_parts
 from archive.parity.verdict.task import flipped_margin
@@ -26,6 +30,8 @@ from archive.parity.verdict.tolerance import Floats
 
 # The first step, as a part of the valid range; later ones shrink to a tenth of it.
 _STEP = 0.1
+# Steps without a gradient cost less, and lead less far.
+_TEXT_STEPS = 8
 # As far as can be.
 _BROKEN = 1e30
 
@@ -56,9 +62,11 @@ def search(
     although the checkpoint is the surest, and are not among the first.
     """
     chance = np.random.default_rng(seed)
-    rows = starts.rows.copy()
+    rows, of_text = starts.rows.copy(), field.domain.dtype == "int64"
+    if of_text:
+        steps *= _TEXT_STEPS
     descend = np.arange(len(rows)) % 2 == 0
-    ratio, towards, margin = _look(field, rows)
+    ratio, towards, margin, doubt = _look(field, rows)
     first = float(ratio.max())
     best_rows, best = rows.copy(), ratio.copy()
     sure_rows, sure = rows.copy(), margin.copy()
@@ -66,21 +74,26 @@ def search(
     span = np.broadcast_to(field.domain.high - field.domain.low, field.domain.shape)
     for step in range(steps):
         size = _STEP * 0.1 ** (step / max(1, steps - 1))
-        gradient = _gradient(field, rows, descend, towards)
-        if step % 2:
-            # The ascent has no true gradient, so every other step of it looks elsewhere.
-            gradient[~descend] = chance.standard_normal(gradient[~descend].shape)
-        moved = rows + np.float32(size) * span * np.sign(gradient).astype(np.float32)
-        moved = np.clip(moved, field.domain.low, field.domain.high).astype(np.float32)
-        ratio, new_towards, margin = _look(field, moved)
+        if of_text:
+            moved = replaced(rows, size, chance)
+        else:
+            gradient = _gradient(field, rows, descend, towards)
+            if step % 2:
+                # The ascent has no true gradient, so every other step of it looks elsewhere.
+                gradient[~descend] = chance.standard_normal(gradient[~descend].shape)
+            moved = rows + np.float32(size) * span * np.sign(gradient).astype(np.float32)
+            moved = np.clip(moved, field.domain.low, field.domain.high).astype(np.float32)
+        ratio, new_towards, margin, new_doubt = _look(field, moved)
         flips += int((margin > 0).sum())
         surer = margin > sure
         sure_rows[surer], sure[surer] = moved[surer], margin[surer]
         better = ratio > best
         best_rows[better], best[better] = moved[better], ratio[better]
-        # Descent goes on from wherever it is; ascent only from what is worse than before.
-        taken = descend | better
+        # Descent goes on from wherever it is, but that it knows no way for a text; ascent only from
+        # what is worse than before.
+        taken = descend & (new_doubt < doubt) | better if of_text else descend | better
         rows[taken], towards[taken] = moved[taken], new_towards[taken]
+        doubt[taken] = new_doubt[taken]
     order = np.argsort(best)[::-1][:keep]
     other = [
         place
@@ -107,11 +120,12 @@ def search(
     )
 
 
-def _look(field: Field, rows: Array) -> tuple[Floats, Floats, Floats]:
+def _look(field: Field, rows: Array) -> tuple[Floats, Floats, Floats, Floats]:
     """Run every backend on rows.
 
     Returns by row the largest divergence from the checkpoint in units of the noise, its direction
-    `(n, outputs)`, and the largest margin over which a label flipped; 0 where none did.
+    `(n, outputs)`, the largest margin over which a label flipped, 0 where none did, and the
+    checkpoint's own margin between its two best labels.
     """
     eager = eager_backend(field.eager)(rows)
     ratio, towards, margin = np.zeros(len(rows)), np.zeros_like(eager), np.zeros(len(rows))
@@ -135,7 +149,10 @@ def _look(field: Field, rows: Array) -> tuple[Floats, Floats, Floats]:
         found = (np.abs(difference) / scale).max(axis=1)
         worse = found > ratio
         ratio[worse], towards[worse] = found[worse], np.sign(difference[worse])
-    return ratio, towards, margin
+    if eager.shape[1] < 2:
+        return ratio, towards, margin, np.abs(eager[:, 0])
+    ranked = np.sort(eager, axis=1)
+    return ratio, towards, margin, ranked[:, -1] - ranked[:, -2]
 
 
 def _gradient(

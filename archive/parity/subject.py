@@ -13,12 +13,13 @@ from archive.parity.backends import Array
 from archive.parity.compare import Candidate
 from archive.parity.gate import Subject
 from archive.parity.inputs import Domain, Group, domain_of
+from archive.parity.texts import side_by_side
 from handlers.spec import MAX_ROWS, TableSpec
 from recipes.errors import ParityError
 from recipes.types import MAIN_METRIC
 from train.checkpoint import WEIGHTS, load_checkpoint, load_losses
-from train.data import inputs_of, targets_of
 from train.precision import in_precision
+from train.tensors import inputs_of, targets_of
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
@@ -38,7 +39,7 @@ def candidate_of(recipe: Recipe, checkpoint: Checkpoint, files: Mapping[str, Pat
         precision=precision,
         origin=sha256_file(files[WEIGHTS]),
         opset=recipe.export.opset,
-        dynamic=recipe.export.dynamic_axes,
+        dynamic=recipe.dynamic_axes,
     )
 
 
@@ -53,7 +54,7 @@ def subject_of(
     seen = rows
     if isinstance(spec, TableSpec):
         seen = np.concatenate([rows, inputs_of(samples, splits.train, spec).numpy()])
-    domain = domain_of(spec, seen, recipe.export.dynamic_axes)
+    domain = domain_of(spec, seen, recipe.dynamic_axes)
     batch = recipe.serve.batch_size
     return Subject(
         task=recipe.task,
@@ -78,16 +79,25 @@ def subject_of(
 def _groups(kept: Iterable[Array], model: str, domain: Domain) -> Iterable[Group]:
     by_shape: dict[tuple[int, ...], list[tuple[int, Array]]] = {}
     for number, row in enumerate(kept):
-        if row.dtype != np.float32 or not domain.takes(row.shape):
+        if not domain.holds(row):
             raise ParityError(
                 f"recipes/regression/{model}.safetensors: input {number} is {row.dtype} "
-                f"{row.shape}, and the model takes float32 {domain.shape}: remove the file, and "
+                f"{row.shape}, and the model takes {_taken(domain)}: remove the file, and "
                 "keep the worst inputs of this model anew"
             )
-        by_shape.setdefault(row.shape, []).append((number, row))
+        shape = row.shape if domain.dtype == "float32" else ()
+        by_shape.setdefault(shape, []).append((number, row))
     for rows in by_shape.values():
+        samples = [row for _, row in rows]
         yield Group(
             kind="regression",
-            rows=np.stack([row for _, row in rows]),
+            # Texts of any length go through together, as they do at a server.
+            rows=side_by_side(samples) if domain.dtype == "int64" else np.stack(samples),
             names=tuple(f"committed input {number}" for number, _ in rows),
         )
+
+
+def _taken(domain: Domain) -> str:
+    if domain.dtype == "float32":
+        return f"float32 {domain.shape}"
+    return f"int64 of up to {domain.shape[0]} numbers from {domain.low} to {domain.high}"

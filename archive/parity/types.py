@@ -128,7 +128,8 @@ class Worst(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     where the checkpoint's are. `ratio` and `max_error` are of the outputs that are numbers, -1
     where none is, and the ratio -1 where there is no limit. `margin` is how far the reference's
     label is above the one that was answered, 0 where both are the same. `png` is the picture in
-    base64, for images; `values` the row in its own units, for tables.
+    base64, for images; `values` the row in its own units, for tables; `text` the text, what is no
+    UTF-8 replaced.
     """
 
     kind: Kind
@@ -144,6 +145,7 @@ class Worst(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     margin: float = 0.0
     png: str = ""
     values: dict[str, float] = {}
+    text: str = ""
 
 
 class Plot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

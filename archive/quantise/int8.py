@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from archive.quantise.graph import Ranges, layers_of, quantised, read_graph, size_of
 from archive.quantise.run import Array, outputs_of, ranges_of
 from archive.quantise.sensitivity import costs_of, exclude
 from archive.quantise.types import Attempt, LayerCost, QuantiseReport
 from recipes.errors import ExportError, ParityError
-from train.data import inputs_of, targets_of
-from train.metrics import evaluate
+from recipes.types import MAIN_METRIC
+from train.metrics import metric_of
+from train.tensors import inputs_of, targets_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -57,7 +57,7 @@ class Samples:
         return _spread(self.splits.validation, _MEASURED)
 
     def batches(self, indices: NDArray[np.int64]) -> Iterator[Array]:
-        """Yield the evaluation transform of samples, float32 `(n, *shape)`."""
+        """Yield the evaluation transform of samples `(n, *shape)`."""
         for start in range(0, len(indices), _BATCH):
             part = indices[start : start + _BATCH]
             yield inputs_of(self.splits.samples, part, self.spec).numpy()
@@ -65,8 +65,7 @@ class Samples:
     def metric(self, outputs: Array) -> tuple[str, float]:
         """Return the name and the value of the main metric, of outputs for the validation split."""
         targets = targets_of(self.splits.samples, self.splits.validation, self.spec)
-        found = evaluate(nn.Identity(), torch.from_numpy(outputs), targets, self.task)
-        return next(iter(found.metrics.items()))
+        return MAIN_METRIC[self.task], metric_of(torch.from_numpy(outputs), targets, self.task)
 
 
 def quantise(

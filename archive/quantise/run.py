@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from archive.onnx_session import open_session
 from archive.quantise.graph import LAYERS, PASSING, Ranges, float_values
 from recipes.errors import ExportError
 
-# (n, *shape), and outputs (n, outputs).
-Array = NDArray[np.float32]
+# (n, *shape), float32 or int64 of texts, and outputs (n, outputs).
+Array = NDArray[Any]
 
 
 def outputs_of(model: ModelProto, batches: Iterable[Array], threads: int) -> Array:

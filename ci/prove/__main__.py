@@ -15,8 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "figures.md"
 # In the order of the page. Each module has `TITLE` and `prove(root, folder) -> (ok, markdown)`.
-PROOFS = ("choose", "seeds", "rest", "noop", "reproducible", "kills", "pack_kills",
-          "archive_speed", "verify_speed", "gate_speed", "int8", "parity", "fresh")  # fmt: skip
+PROOFS = ("choose", "studies", "resume", "processes", "train_speed", "rest", "noop", "reproducible",
+          "kills", "pack_kills", "archive_speed", "verify_speed", "gate_speed", "int8", "parity",
+          "fresh")  # fmt: skip
 
 _SECTION = re.compile(r"^## .+?\n\n`python -m ci\.prove (\w+)`.*?(?=^## |\Z)", re.M | re.S)
 _HEAD = """\

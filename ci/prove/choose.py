@@ -82,17 +82,18 @@ def with_settings(recipe: Recipe, settings: Settings, seed: int) -> Recipe:
 def validation_loss(path: Path, settings: Settings, seed: int) -> float:
     """Train once and return the best validation loss. The test split is not even encoded."""
     from train.checkpoint import outputs_of
-    from train.data import fit_preprocess, inputs_of, open_dataset, targets_of
+    from train.data import open_dataset
     from train.fit import fit, set_determinism
     from train.model import build_model
+    from train.preprocess import fit_preprocess
+    from train.run import tensors_of
 
     recipe = with_settings(load_recipe(path), settings, seed)
     set_determinism(seed, recipe.fit.threads)
-    splits = open_dataset(recipe)
+    splits = open_dataset(recipe).splits
     spec = fit_preprocess(recipe, splits)
     training, validation = (
-        (inputs_of(splits.samples, indices, spec), targets_of(splits.samples, indices, spec))
-        for indices in (splits.train, splits.validation)
+        tensors_of(name, recipe, splits, spec) for name in ("train", "validation")
     )
     model = build_model(recipe, spec.shape, outputs_of(splits))
     return fit(model, training, validation, recipe, lambda *_: None).validation_loss

@@ -17,7 +17,8 @@ from archive.onnx_session import open_session
 from ci.prove.project import copy_project, run, table
 from recipes.load import load_recipe
 from train.checkpoint import META
-from train.data import inputs_of, open_trained_dataset, targets_of
+from train.data import open_trained_dataset
+from train.tensors import inputs_of, targets_of
 from train.types import read_meta
 
 TITLE = "A ResNet-18 in float32, bfloat16 and int8"

@@ -12,7 +12,12 @@ import msgspec
 from archive.types import GOLDEN_INDEX, GoldenIndex
 from pipeline.serving.stored import StoredModel
 
-SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "application/json": ".json"}
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "application/json": ".json",
+    "text/plain; charset=utf-8": ".txt",
+}
 # Characters of a JSON body that still belong on a command line.
 INLINE = 300
 

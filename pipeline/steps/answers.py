@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, dataset_file, handler_file
+from pipeline.step import Job, Step, handler_file
 
 STEP = Step(
     name="answers",
@@ -11,7 +11,7 @@ STEP = Step(
     inputs=("meta.json", "model.pt", "model.onnx", "model.onnx.data", "model.int8.onnx",
             "parity.json"),
     outputs=("answers.json",),
-    sources=lambda recipe: (dataset_file(recipe), handler_file(recipe)),
+    sources=lambda recipe: (recipe.data.file, handler_file(recipe)),
     reads_data=True,
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ def run(job: Job) -> str:
         recipe,
         meta,
         open_trained_dataset(recipe, meta),
-        served_exports(job.inputs, recipe.fit.threads),
+        served_exports(job.inputs, recipe.fit.threads, meta.spec.dtype),
         handler_options(recipe),
     )
     if not report.ok:

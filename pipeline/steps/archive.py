@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, dataset_file, handler_file, model_file
+from pipeline.step import Job, Step, handler_file
+from recipes.types import PROVEN_SECTIONS
 
 STEP = Step(
     name="archive",
-    # The canonical recipe is packed, so all of it counts.
-    sections=("name", "version", "task", "description", "data", "preprocess", "model", "fit",
-              "export", "parity", "postprocess", "serve"),
+    # They are packed as they are, so all of them count.
+    sections=PROVEN_SECTIONS,
     inputs=("weights.safetensors", "meta.json", "model.pt", "parity.json", "answers.json"),
     outputs=("model.mar",),
-    sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
+    sources=lambda recipe: (recipe.model.file, recipe.data.file),
     packed=lambda recipe: (handler_file(recipe),),
     reads_data=True,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, model_file
+from pipeline.step import Job, Step
 
 STEP = Step(
     name="onnx",
@@ -11,7 +11,7 @@ STEP = Step(
     outputs=("model.onnx",),
     # Weights beyond what one protobuf message may hold.
     optional_outputs=("model.onnx.data",),
-    sources=lambda recipe: (model_file(recipe),),
+    sources=lambda recipe: (recipe.model.file,),
     packages=("onnxscript",),
 )
 
@@ -23,12 +23,14 @@ def run(job: Job) -> str:
     from train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
 
     checkpoint, export = open_checkpoint(job.inputs), job.recipe.export
+    spec = checkpoint.meta.spec
     path = export_onnx(
         load_checkpoint(job.recipe, checkpoint),
-        checkpoint.meta.spec.shape,
+        spec.shape,
         export.opset,
         job.out,
-        dynamic=export.dynamic_axes,
+        dtype=spec.dtype,
+        dynamic=job.recipe.dynamic_axes,
         origin=sha256_file(job.inputs[WEIGHTS]),
     )
     return f"opset {export.opset}, {path.stat().st_size / 1024:.0f} KiB"

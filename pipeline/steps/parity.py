@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.step import Job, Step, dataset_file, model_file
+from pipeline.step import Job, Step
 
 if TYPE_CHECKING:
     from archive.parity.gate import Outcome
@@ -16,7 +16,7 @@ STEP = Step(
     inputs=("weights.safetensors", "losses.safetensors", "meta.json", "model.pt", "model.onnx",
             "model.onnx.data", "model.int8.onnx", "quantise.json"),
     outputs=("parity.json", "worst.safetensors"),
-    sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
+    sources=lambda recipe: (recipe.model.file, recipe.data.file),
     committed=lambda recipe: (kept_inputs(recipe.name),),
     packages=("onnxscript",),
     reads_data=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, dataset_file
+from pipeline.step import Job, Step
 
 STEP = Step(
     name="quantise",
@@ -10,7 +10,7 @@ STEP = Step(
     sections=("task", "data", "preprocess", "fit.threads", "parity.max_metric_drop"),
     inputs=("meta.json", "model.onnx", "model.onnx.data"),
     outputs=("model.int8.onnx", "quantise.json"),
-    sources=lambda recipe: (dataset_file(recipe),),
+    sources=lambda recipe: (recipe.data.file,),
     reads_data=True,
 )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, model_file
+from pipeline.step import Job, Step
 
 STEP = Step(
     name="trace",
     sections=("model", "export.precision"),
     inputs=("weights.safetensors", "meta.json"),
     outputs=("model.pt",),
-    sources=lambda recipe: (model_file(recipe),),
+    sources=lambda recipe: (recipe.model.file,),
 )
 
 
@@ -20,12 +20,13 @@ def run(job: Job) -> str:
     from train.trace import BATCHES, trace
 
     checkpoint = open_checkpoint(job.inputs)
-    model = load_checkpoint(job.recipe, checkpoint)
+    model, spec = load_checkpoint(job.recipe, checkpoint), checkpoint.meta.spec
     precision = job.recipe.export.precision
     trace(
         model,
-        checkpoint.meta.spec.shape,
+        spec.shape,
         job.out,
+        dtype=spec.dtype,
         precision=precision,
         origin=sha256_file(job.inputs[WEIGHTS]),
     )

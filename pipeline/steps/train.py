@@ -2,44 +2,135 @@
 
 from __future__ import annotations
 
-from pipeline.step import Job, Step, dataset_file, model_file
+import os
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pipeline.step import Job, Step
+from recipes.errors import TrainError
+from recipes.types import TRAINED_SECTIONS
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
+
+# Of the checkpoint of the recipe that this one starts from.
+_PARENT = {
+    "parent.safetensors": "weights.safetensors",
+    "parent.json": "meta.json",
+    "parent_learned.safetensors": "learned.safetensors",
+}
+_STATE = "state.pt"
+# Seconds between two times that what it takes to go on is kept: a write waits for the disk.
+_EVERY = 1.0
+# The variable that names a folder for TensorBoard. It changes nothing of what is made, so it is in
+# no key.
+_BOARD = "MARWRIGHT_TENSORBOARD"
+
+
+def _of_parent(recipe: Recipe) -> dict[str, str]:
+    return _PARENT if recipe.model.parent else {}
+
+
+def _weights(recipe: Recipe) -> tuple[str, ...]:
+    return (recipe.model.init_from,) if recipe.model.init_from and not recipe.model.parent else ()
+
+
+def _sources(recipe: Recipe) -> tuple[str, ...]:
+    several = ("pipeline/torchrun.py", "pipeline/worker.py") if recipe.fit.processes > 1 else ()
+    return (recipe.model.file, recipe.data.file, *several)
+
 
 STEP = Step(
     name="train",
-    sections=("task", "data", "preprocess", "model", "fit"),
-    outputs=("weights.safetensors", "losses.safetensors", "meta.json"),
-    sources=lambda recipe: (model_file(recipe), dataset_file(recipe)),
+    sections=TRAINED_SECTIONS,
+    judged_by=("fit.minimum_metric",),
+    of_parent=_of_parent,
+    outputs=(
+        "weights.safetensors",
+        "losses.safetensors",
+        "learned.safetensors",
+        "meta.json",
+        "train.json",
+    ),
+    sources=_sources,
+    committed=_weights,
     reads_data=True,
     on_device=True,
 )
 
 
 def run(job: Job) -> str:
-    """Train, select on the validation split, measure once on the test split, save."""
-    from recipes.errors import TrainError
-    from train.checkpoint import outputs_of, save_checkpoint
-    from train.data import fit_preprocess, inputs_of, open_dataset, targets_of
-    from train.fit import fit, set_determinism
-    from train.metrics import evaluate
-    from train.model import build_model
+    """Train, select on the validation split, measure once on the test split, save.
 
-    recipe = job.recipe
-    set_determinism(recipe.fit.seed, recipe.fit.threads)
-    splits = open_dataset(recipe)
-    samples, spec = splits.samples, fit_preprocess(recipe, splits)
-    training, validation, test = (
-        (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
-        for indices in (splits.train, splits.validation, splits.test)
-    )
-    model = build_model(recipe, spec.shape, outputs_of(splits))
-    fitted = fit(model, training, validation, recipe, job.progress)
-    tested = evaluate(fitted.model, *test, recipe.task)
-    metric, reached = next(iter(tested.metrics.items()))
-    wanted = recipe.fit.minimum_metric
-    # Written so that NaN does not pass.
-    if wanted is not None and not reached >= wanted:
-        raise TrainError(
-            f"{metric} on the test split is {reached:.4f}, below [fit] minimum_metric = {wanted:g}"
+    A run that was killed goes on after the last epoch that it kept.
+    """
+    from recipes.types import MAIN_METRIC
+    from train.types import read_meta
+
+    if job.recipe.fit.processes > 1:
+        # By name, so that it is not followed: it is of the key where it runs.
+        import_module("pipeline.torchrun").train_together(job)
+    else:
+        _train(job)
+    meta = read_meta(job.out / "meta.json")
+    metric, reached = MAIN_METRIC[meta.task], meta.metrics[MAIN_METRIC[meta.task]]
+    return f"{metric} {reached:.4f} on {meta.split_sizes['test']} test samples"
+
+
+def take_part(job: Job) -> None:
+    """Train as one of several processes. The first of a machine writes what comes of it."""
+    from train import together
+    from train.fit import choose_device
+
+    wanted = job.recipe.fit.processes
+    with together.group(choose_device(job.recipe.fit.device)):
+        if together.size() != wanted:
+            raise TrainError(
+                f"[fit] processes = {wanted}, and torchrun was told to start {together.size()}"
+            )
+        _train(job)
+
+
+def _train(job: Job) -> None:
+    from archive.files import replacing
+    from recipes.types import MAIN_METRIC
+    from train import together
+    from train.fit import State
+    from train.loop.state import read_state, write_state
+    from train.record import Epoch
+    from train.run import help_train, train
+    from train.types import Checkpoint, read_meta
+
+    recipe, kept_at = job.recipe, time.monotonic()
+    parent = None
+    if recipe.model.parent:
+        weights, described, learned = (job.inputs[name] for name in _PARENT)
+        parent = Checkpoint(weights=weights, meta=read_meta(described), learned=learned)
+
+    board = None
+    if folder := os.environ.get(_BOARD):
+        # By name, so that it is not followed: what it writes is nothing that the step makes.
+        board = import_module("train.board").Board(
+            job.root / folder / recipe.name / job.key[:12], MAIN_METRIC[recipe.task]
         )
-    save_checkpoint(fitted, tested, spec, splits, recipe, job.out)
-    return f"{metric} {reached:.4f} on {len(splits.test)} test samples"
+
+    def keep(state: State) -> None:
+        nonlocal kept_at
+        if board is not None:
+            board.add(Epoch(**state["epochs"][-1]))
+        if time.monotonic() - kept_at >= _EVERY:
+            with replacing(job.resume / _STATE) as file:
+                write_state(file, job.key, state)
+            kept_at = time.monotonic()
+
+    state = read_state(job.resume / _STATE, job.key) if together.rank() == 0 else None
+    resumed = together.of_first(state)
+    if resumed is not None:
+        print(f"goes on after epoch {len(resumed['epochs'])}", flush=True)
+    if together.is_first_here():
+        train(recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep)
+    else:
+        help_train(recipe, job.root, parent=parent, resumed=resumed)
+    if board is not None:
+        board.close()

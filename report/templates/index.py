@@ -19,6 +19,8 @@ INDEX = """\
 <td>{{ entry.version }}</td><td>{{ entry.task }}</td><td>{{ entry.metric or '–' }}</td>
 {% if entry.failed %}
 <td class="bad">✗ fails in {{ entry.failed }}</td>
+{% elif entry.stale %}
+<td>not current: {{ entry.stale }}</td>
 {% elif entry.parity is none %}
 <td>not compared</td>
 {% else %}
@@ -27,7 +29,10 @@ INDEX = """\
 <td class="number">{{ entry.parity.worst_ratio | measured if entry.parity else '–' }}</td>
 </tr>
 {% else %}
-<tr><td colspan="6">There is no model.</td></tr>
+{% if not unreadable %}<tr><td colspan="6">There is no model.</td></tr>{% endif %}
+{% endfor %}
+{% for name, error in unreadable.items() %}
+<tr><th scope="row">{{ name }}</th><td class="bad text" colspan="5">✗ {{ error }}</td></tr>
 {% endfor %}
 </tbody>
 </table>

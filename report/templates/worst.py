@@ -24,6 +24,9 @@ WORST = """\
 <span{% if bad %} class="bad"{% endif %}>{{ fact }}</span>{{ ',' if not loop.last }}
 {% endfor %}
 </p>
+{% if worst.text %}
+<blockquote><bdi>{{ worst.text }}</bdi></blockquote>
+{% endif %}
 {% if picture %}
 <img{% if picture.pixels %} class="pixels"{% endif %}
   width="{{ picture.width }}" height="{{ picture.height }}"

@@ -16,14 +16,17 @@ from archive.model_config import handler_options
 from archive.proven import pack_proven
 from recipes.types import Recipe
 from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
-from train.checkpoint import load_checkpoint, outputs_of, save_checkpoint
-from train.data import fit_preprocess, inputs_of, targets_of
-from train.fit import fit
-from train.metrics import evaluate
+from train.checkpoint import load_checkpoint, outputs_of
+from train.leakage import duplicates
+from train.learned import NOTHING
 from train.model import build_model
+from train.preprocess import fit_preprocess
+from train.run import learn
+from train.samples import ImageSamples, Samples, TableSamples
 from train.splits import split
+from train.tensors import inputs_of
 from train.trace import trace
-from train.types import ImageSamples, Meta, Samples, Splits, TableSamples
+from train.types import Meta, Opened, Splits
 
 # How closely golden outputs must be met.
 ATOL, RTOL = 1e-5, 1e-6
@@ -82,18 +85,13 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
     """Walk a recipe from samples to an archive; the gate is held by its own tests."""
     splits = split(samples, validation=0.2, test=0.2, salt="")
     spec = fit_preprocess(recipe, splits)
-    training, validation, test = (
-        (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
-        for indices in (splits.train, splits.validation, splits.test)
-    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_model(recipe, spec.shape, outputs_of(splits))
-        fitted = fit(network, training, validation, recipe, lambda *_: None)
-    tested = evaluate(fitted.model, *test, recipe.task)
-    checkpoint = save_checkpoint(fitted, tested, spec, splits, recipe, folder)
+        opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
+        checkpoint = learn(network, opened, spec, recipe, folder)
     model = load_checkpoint(recipe, checkpoint)
-    traced = trace(model, spec.shape, folder)
+    traced = trace(model, spec.shape, folder, dtype=spec.dtype)
     golden = golden_members(
         model, checkpoint.meta, splits, recipe, handler_options(recipe), atol=ATOL, rtol=RTOL
     )

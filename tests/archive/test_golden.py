@@ -23,8 +23,9 @@ from archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
 from recipes.errors import PackError
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread
 from tests.archive.tiny import LABELS, image_recipe
-from train.data import inputs_of
-from train.types import ImageSamples, Splits
+from train.samples import ImageSamples
+from train.tensors import inputs_of
+from train.types import Splits
 
 pytestmark = pytest.mark.torch
 
@@ -58,6 +59,7 @@ def test_small_test_split_gives_each_sample_once(proven_image: Proven) -> None:
     splits = proven_image.splits
     small = Splits(
         samples=splits.samples,
+        contents=("",) * len(splits.samples),
         train=splits.train,
         validation=splits.validation,
         test=splits.test[:3],

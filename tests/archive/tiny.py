@@ -24,8 +24,9 @@ from archive.types import (
     to_json,
 )
 from archive.write import write_archive, write_members
-from handlers.spec import ImageSpec, TableSpec, spec_to_dict
+from handlers.spec import ImageSpec, spec_to_dict
 from recipes.types import Recipe
+from tests.specs import numbers
 from train.types import Meta
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,8 @@ _IMAGE: dict[str, Any] = {
     "data": {"dataset": "digits"},
     "preprocess": {"kind": "image", "channels": 1, "height": 8, "width": 8},
     "model": {"factory": "small_cnn", "params": {"width": 4}},
-    "fit": {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "shift": 1},
+    "fit": {"epochs": 4, "batch_size": 16, "learning_rate": 0.01},
+    "augment": {"shift": 1},
     "postprocess": {"top_k": 2},
     "serve": {"handler": "classify_image"},
 }
@@ -82,8 +84,8 @@ def image_meta() -> Meta:
 
 
 def table_meta() -> Meta:
-    spec = TableSpec(
-        columns=("a", "b"), mean=(0.5, 1.5), std=(1.0, 2.0),
+    spec = numbers(
+        ("a", "b"), center=(0.5, 1.5), scale=(1.0, 2.0),
         target="y", target_mean=10.0, target_std=4.0,
     )  # fmt: skip
     return _meta("regression", spec_to_dict(spec), [], {"r2": 0.5})

@@ -71,7 +71,7 @@ def test_the_proof_fails_when_another_candidate_is_better(
 @pytest.mark.torch
 def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import train.data
-    from train.types import Splits
+    from train.types import Opened
 
     opened = train.data.open_dataset
 
@@ -81,9 +81,9 @@ def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
         __len__ = __iter__ = __getitem__ = __array__ = __getattr__  # type: ignore[assignment]
 
-    def without_test(recipe: object) -> Splits:
-        splits = opened(recipe)  # type: ignore[arg-type]
-        return replace(splits, test=Untouchable())  # type: ignore[arg-type]
+    def without_test(recipe: object) -> Opened:
+        found = opened(recipe)  # type: ignore[arg-type]
+        return replace(found, splits=replace(found.splits, test=Untouchable()))  # type: ignore[arg-type]
 
     settings = settings_of(load_recipe(recipe_of("diabetes")), GRIDS["diabetes"])
     expected = validation_loss(recipe_of("diabetes"), settings, seed=0)

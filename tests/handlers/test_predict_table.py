@@ -10,14 +10,14 @@ import torch
 from handlers import predict_table
 from handlers.predict_table import row_values
 from handlers.service import Loaded, Service
-from handlers.spec import TableSpec
+from tests.specs import numbers
 
 pytestmark = pytest.mark.torch
 
-SPEC = TableSpec(
-    columns=("a", "b"),
-    mean=(10.0, 0.0),
-    std=(2.0, 1.0),
+SPEC = numbers(
+    ("a", "b"),
+    center=(10.0, 0.0),
+    scale=(2.0, 1.0),
     target="y",
     target_mean=100.0,
     target_std=20.0,
@@ -54,10 +54,10 @@ def test_the_handler_answers_compact_json() -> None:
 
 
 def test_a_value_beyond_float64_is_a_500_in_json() -> None:
-    spec = TableSpec(
-        columns=("a",),
-        mean=(0.0,),
-        std=(1.0,),
+    spec = numbers(
+        ("a",),
+        center=(0.0,),
+        scale=(1.0,),
         target="y",
         target_mean=0.0,
         target_std=1e300,

@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageOps
 
 from handlers.preprocess import image_tensor, table_tensor
-from handlers.spec import ImageSpec, TableSpec
+from handlers.spec import ImageSpec
 from tests.handlers.images import encoded, image_spec, noise
+from tests.specs import numbers
 
 pytestmark = pytest.mark.torch
 
@@ -165,10 +166,10 @@ def test_any_size_is_met(size: tuple[int, int], fit: str) -> None:
 
 # --- rows -----------------------------------------------------------------------------------
 
-TABLE = TableSpec(
-    columns=("a", "b"),
-    mean=(1.0, 0.0),
-    std=(2.0, 0.5),
+TABLE = numbers(
+    ("a", "b"),
+    center=(1.0, 0.0),
+    scale=(2.0, 0.5),
     target="y",
     target_mean=0.0,
     target_std=1.0,

@@ -16,21 +16,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from handlers.preprocess import image_tensor, table_tensor
 from handlers.read import MAX_PIXELS, read_image, read_table
 from handlers.request import BadRequest
 from handlers.spec import MAX_ROWS, ImageSpec, TableSpec
 from tests.handlers.images import encoded, image_spec, noise
+from tests.specs import numbers
 
 pytestmark = pytest.mark.torch
 
 STEADY = settings(derandomize=True, database=None, deadline=None, max_examples=200)
-TABLE = TableSpec(
-    columns=("a", "b", "c"),
-    mean=(1.0, 0.0, -1.0),
-    std=(2.0, 1.0, 0.5),
+TABLE = numbers(
+    ("a", "b", "c"),
+    center=(1.0, 0.0, -1.0),
+    scale=(2.0, 1.0, 0.5),
     target="y",
     target_mean=0.0,
     target_std=1.0,
@@ -288,6 +289,31 @@ def with_sums(body: bytes) -> bytes:
     return fixed + body[place:]
 
 
+def with_chunk(body: bytes, kind: bytes, content: bytes) -> bytes:
+    """Return a PNG with a chunk behind its pixels."""
+    chunk = struct.pack(">I", len(content)) + kind + content
+    chunk += struct.pack(">I", zlib.crc32(kind + content))
+    end = body.rindex(b"IEND") - 4
+    return body[:end] + chunk + body[end:]
+
+
+@pytest.mark.parametrize("content", [b"", b"ab\0"])
+def test_a_damaged_colour_profile_behind_the_pixels_is_refused(content: bytes) -> None:
+    damaged = with_chunk(png_of_zeros(8, 8), b"iCCP", content)
+    assert "cannot be decoded" in refusal(damaged, image_spec(channels=1))
+
+
+def test_what_stands_behind_the_pixels_counts_in_training_too() -> None:
+    """A transparent colour there, and EXIF in front, which is all that a lazy image has read."""
+    image, exif = Image.new("L", (8, 8), 7), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    body = with_chunk(buffer.getvalue(), b"tRNS", struct.pack(">H", 7))
+    served = read_image(body, image_spec(1))[0]
+    assert torch.equal(served, image_tensor(Image.open(io.BytesIO(body)), image_spec(1)))
+
+
 # --- rows that are answered -----------------------------------------------------------------
 
 ROW = {"a": 3.0, "b": 1, "c": -1.0}
@@ -342,13 +368,13 @@ def test_the_most_rows_are_read_and_one_more_is_refused() -> None:
         ("null", "send a JSON object of columns, or a list of rows"),
         ('"a"', "send a JSON object of columns, or a list of rows"),
         ([], "no rows: send an object of columns, or a list of them"),
-        ([[]], "row 0: expected 3 numbers, got 0 values"),
+        ([[]], "row 0: expected 3 values, got 0 values"),
         ({}, "row 0: missing a, b, c; columns: a, b, c"),
-        ([1, 2], "row 0: expected 3 numbers, got 2 values"),
-        ([1, 2, 3, 4], "row 0: expected 3 numbers, got 4 values"),
-        ([[1, 2, 3], [1, 2]], "row 1: expected 3 numbers, got 2 values"),
-        ([[1, 2, 3], 7], "row 1: expected 3 numbers, got int"),
-        ([ROW, None], "row 1: expected 3 numbers, got NoneType"),
+        ([1, 2], "row 0: expected 3 values, got 2 values"),
+        ([1, 2, 3, 4], "row 0: expected 3 values, got 4 values"),
+        ([[1, 2, 3], [1, 2]], "row 1: expected 3 values, got 2 values"),
+        ([[1, 2, 3], 7], "row 1: expected 3 values, got int"),
+        ([ROW, None], "row 1: expected 3 values, got NoneType"),
         ({"a": 1, "b": 2}, "row 0: missing c; columns: a, b, c"),
         (ROW | {"d": 1}, "row 0: unknown d; columns: a, b, c"),
         ({"A": 1, "b": 2, "c": 3}, "row 0: missing a; unknown A; columns: a, b, c"),
@@ -426,7 +452,7 @@ def test_any_json_gives_rows_or_a_refusal(body: Any) -> None:
 @STEADY
 @given(row=st.lists(st.floats(), min_size=3, max_size=3))
 def test_every_number_is_computed_with_or_refused(row: list[float]) -> None:
-    computed = [(v - m) / s for v, m, s in zip(row, TABLE.mean, TABLE.std, strict=True)]
+    computed = [(v - m) / s for v, m, s in zip(row, TABLE.center, TABLE.scale, strict=True)]
     fits = all(math.isfinite(v) and abs(v) < 3.4e38 for v in computed)
     if fits:
         assert read_table(row, TABLE)[0].tolist() == pytest.approx(computed, rel=1e-6, abs=1e-30)

@@ -14,15 +14,16 @@ from torch import nn
 from handlers.read import read_table
 from handlers.request import BadRequest
 from handlers.service import Loaded, Service, load
-from handlers.spec import TableSpec, spec_to_dict
+from handlers.spec import spec_to_dict
 from tests.handlers.conftest import ContextMaker
+from tests.specs import numbers
 
 pytestmark = pytest.mark.torch
 
-SPEC = TableSpec(
-    columns=("a", "b"),
-    mean=(0.0, 0.0),
-    std=(1.0, 1.0),
+SPEC = numbers(
+    ("a", "b"),
+    center=(0.0, 0.0),
+    scale=(1.0, 1.0),
     target="y",
     target_mean=0.0,
     target_std=1.0,
@@ -71,6 +72,19 @@ def test_a_bad_request_harms_no_neighbour() -> None:
         assert answers[index]["error"]
     # The good ones went through the model together.
     assert model.batches == [4]
+
+
+def test_a_fault_of_ours_is_a_500_of_that_request_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def read(body: object, spec: Any) -> torch.Tensor:
+        if body == b"[9]":
+            raise KeyError("seeded fault")
+        return read_table(body, spec)
+
+    answers, statuses = asked(service_of(Sum(), read=read), b"[1, 2]", b"[9]", b"[3, 4]")
+    assert statuses == [200, 500, 200]
+    assert answers[2] == {"sums": [7.0]}
+    assert "seeded fault" not in answers[1]["error"]
+    assert "seeded fault" in caplog.text
 
 
 def test_a_batch_of_bad_requests_never_reaches_the_model() -> None:
@@ -251,7 +265,8 @@ def test_a_folder_that_is_not_whole_is_not_loaded(
 
 
 def test_a_model_of_other_inputs_is_not_loaded(archive: Path, make_context: ContextMaker) -> None:
-    values = spec_to_dict(SPEC) | {"columns": ["a", "b", "c"], "mean": [0] * 3, "std": [1] * 3}
+    three = numbers(("a", "b", "c"), center=(0.0,) * 3, scale=(1.0,) * 3)
+    values = spec_to_dict(three)
     (archive / "preprocess.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(RuntimeError):
         load(make_context(folder=archive))

@@ -17,12 +17,13 @@ from ci.prove.project import ROOMS
 from handlers.spec import (
     ImageSpec,
     PreprocessSpec,
-    TableSpec,
+    TextSpec,
     load_spec,
     spec_from_dict,
     spec_to_dict,
 )
 from tests.projects import ROOT
+from tests.specs import numbers
 
 IMAGE = ImageSpec(
     channels=3,
@@ -33,18 +34,19 @@ IMAGE = ImageSpec(
     mean=(0.1, 0.2, 0.3),
     std=(1.0, 2.0, 3.0),
 )
-TABLE = TableSpec(
-    columns=("age", "größe"),
-    mean=(40.0, 1.7),
-    std=(12.5, 0.1),
+TABLE = numbers(
+    ("age", "größe"),
+    center=(40.0, 1.7),
+    scale=(12.5, 0.1),
     target="weight",
     target_mean=70.0,
     target_std=9.0,
 )
+TEXT = TextSpec(max_bytes=64)
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(tuple)
 
 
-@pytest.mark.parametrize("spec", [IMAGE, TABLE])
+@pytest.mark.parametrize("spec", [IMAGE, TABLE, TEXT])
 def test_a_spec_is_read_as_it_was_written(spec: PreprocessSpec, tmp_path: Path) -> None:
     path = tmp_path / "preprocess.json"
     path.write_text(json.dumps(spec_to_dict(spec)), encoding="utf-8")
@@ -52,17 +54,24 @@ def test_a_spec_is_read_as_it_was_written(spec: PreprocessSpec, tmp_path: Path) 
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=50)
-@given(mean=NUMBERS, std=NUMBERS, target_mean=st.floats(allow_nan=False, allow_infinity=False))
+@given(center=NUMBERS, scale=NUMBERS, target_mean=st.floats(allow_nan=False, allow_infinity=False))
 def test_no_bit_of_a_number_is_lost(
-    mean: tuple[float, ...], std: tuple[float, ...], target_mean: float
+    center: tuple[float, ...], scale: tuple[float, ...], target_mean: float
 ) -> None:
-    spec = dataclasses.replace(TABLE, mean=mean, std=std, target_mean=target_mean)
+    spec = dataclasses.replace(TABLE, center=center, scale=scale, target_mean=target_mean)
     assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
 
 
 def test_shapes_have_no_batch_axis() -> None:
     assert IMAGE.shape == (3, 8, 6)
     assert TABLE.shape == (2,)
+    assert TEXT.shape == (64,)
+
+
+def test_texts_are_integers_and_what_is_written_does_not_say_so() -> None:
+    assert [spec.dtype for spec in (IMAGE, TABLE, TEXT)] == ["float32", "float32", "int64"]
+    assert spec_to_dict(TEXT) == {"max_bytes": 64, "kind": "text"}
+    assert "dtype" not in {*spec_to_dict(IMAGE), *spec_to_dict(TABLE)}
 
 
 @pytest.mark.parametrize(

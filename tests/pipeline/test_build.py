@@ -40,7 +40,7 @@ def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
 
 
 def test_comment_in_training_code_runs_nothing(project: Path) -> None:
-    edit(project, "train/fit.py", "import copy", "# why copy\nimport copy")
+    edit(project, "train/fit.py", "import math", "# why math\nimport math")
     assert steps_run(built(project, "archive")) == {}
 
 
@@ -61,8 +61,8 @@ def test_edited_handler_is_asked_again_packed_and_verified_and_nothing_else(proj
 
 
 def test_edited_preprocessing_retrains(project: Path) -> None:
-    old = "((rows - mean) / std).astype(np.float32)"
-    edit(project, "handlers/preprocess.py", old, "((rows - mean) / (std * 2)).astype(np.float32)")
+    old = "(known - spec.center[place]) / spec.scale[place]"
+    edit(project, "handlers/preprocess.py", old, f"{old} / 2")
     ran = steps_run(built(project, "train", "--model", "tiny_a"))
     assert ran == {"tiny_a": ["train", "trace"]}
 
@@ -157,7 +157,7 @@ def test_environment_changes_no_result(project: Path) -> None:
 
 DATASET = """\
 import numpy as np
-from train.types import TableSamples
+from train.samples import TableSamples
 
 
 def load(table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +258,8 @@ def test_what_is_too_much_even_alone_fails(zoo: Zoo, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_what_runs_and_keeps_what_passed(zoo: Zoo, tmp_path: Path) -> None:
+    # A shell starts what runs in the background deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         zoo("good", "interrupts")
     with pytest.raises(ProcessLookupError):

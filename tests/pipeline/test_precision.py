@@ -27,7 +27,8 @@ from recipes.errors import ParityError
 from recipes.load import load_recipe
 from tests.archive.quantise.graphs import STAY_WIDE, chain, written
 from tests.projects import built, edit, steps_run
-from train.data import inputs_of, open_trained_dataset, targets_of
+from train.data import open_trained_dataset
+from train.tensors import inputs_of, targets_of
 from train.types import read_meta
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
@@ -197,6 +198,8 @@ def test_a_model_that_int8_destroys_stops_the_build_with_its_report(
         inputs={"meta.json": files / "meta.json", "model.onnx": written(model, tmp_path / "in")},
         out=tmp_path,
         failed=tmp_path / "failed",
+        resume=tmp_path / "resume",
+        key="",
         progress=lambda *_: None,
     )
     with pytest.raises(ParityError, match=r"^int8 costs \d\d\.\d\d points of r2 on the 57 valid"):

@@ -52,9 +52,20 @@ def fail(layout: Layout, name: str) -> Path:
     return failed / "report.html"
 
 
-def index(layout: Layout, recipe: Recipe = INT8) -> tuple[str, list[str]]:
+def index(
+    layout: Layout,
+    recipe: Recipe = INT8,
+    *,
+    failed: str = "",
+    stale: str = "",
+    unreadable: dict[str, str] | None = None,
+) -> tuple[str, list[str]]:
     """Return what the index says of the model, and where it leads."""
-    draw_index({recipe.name: recipe}, layout)
+    name = recipe.name
+    draw_index(
+        {name: recipe}, layout, failed_steps={name: failed} if failed else {},
+        stale={name: stale}, unreadable=unreadable or {},
+    )  # fmt: skip
     html = (layout.root / "build/index.html").read_text(encoding="utf-8")
     return words(html).partition("accuracy 0.7500 ")[2], links(html)
 
@@ -109,6 +120,24 @@ def test_failure_without_a_page_does_not_lead_to_what_was_built_before(layout: L
     assert index(layout) == ("✗ fails in parity –", [])
 
 
+def test_index_says_what_failed_before_the_gate(layout: Layout) -> None:
+    """A step that leaves no folder has failed all the same, and what was built is an older one."""
+    assert index(layout, failed="train", stale="train is stale") == ("✗ fails in train –", [])
+
+
+def test_index_says_what_is_not_current(layout: Layout) -> None:
+    said, _ = index(layout, stale="train is stale")
+    assert said == "not current: train is stale 0.25"
+
+
+def test_index_has_recipes_that_cannot_be_read(layout: Layout) -> None:
+    said, _ = index(layout, unreadable={"broken": "recipes/broken.toml: not TOML: <here>"})
+    assert said == "✓ passes 0.25 broken ✗ recipes/broken.toml: not TOML: <here>"
+    html = (layout.root / "build/index.html").read_text(encoding="utf-8")
+    assert "2 models, 1 failing" in words(html)
+    assert "<here>" not in html
+
+
 @pytest.mark.parametrize("names", [("parity", "answers"), ("quantise", "parity", "answers")])
 def test_step_draws_what_quantising_cost_where_there_is_such_a_report(
     tmp_path: Path, names: tuple[str, ...]
@@ -119,7 +148,7 @@ def test_step_draws_what_quantising_cost_where_there_is_such_a_report(
     # As the pipeline gives them: of the declared inputs those that there are.
     files = {name: tmp_path / name for name in step.STEP.inputs if (tmp_path / name).exists()}
     job = Job(recipe=INT8, root=tmp_path, inputs=files, out=tmp_path, failed=tmp_path / "failed",
-              progress=lambda *_: None)  # fmt: skip
+              resume=tmp_path / "resume", key="", progress=lambda *_: None)  # fmt: skip
     assert step.run(job).endswith(" KiB")
     text = words((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "Answers ✓ Passes" in text

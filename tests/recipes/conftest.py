@@ -37,7 +37,6 @@ params = { width = 4, dropout = 0.1 }
 [fit]
 epochs = 2
 learning_rate = 1e-3
-shift = 1
 
 [export]
 opset = 20

@@ -136,16 +136,17 @@ def test_a_looser_tolerance_needs_a_reason_and_a_tighter_one_none(house: House) 
 
 def test_sizes_that_vary_are_axes_of_a_sample(house: House) -> None:
     both = "dynamic = { width = [8, 16], height = [4, 8] }"
-    declared = house.load(edited(IMAGE, "opset = 20", both)).export
+    declared = house.load(edited(IMAGE, "opset = 20", both))
     assert declared.dynamic_axes == {1: ("height", 4, 8), 2: ("width", 8, 16)}
-    assert house.load(IMAGE).export.dynamic_axes == {}
+    assert house.load(IMAGE).dynamic_axes == {}
     refusal = house.refusal(f"{TABLE}[export]\ndynamic.width = [4, 16]\n")
     assert refusal.startswith("the recipe: [export] dynamic is of images")
 
 
 def test_a_shift_of_rows_is_refused(house: House) -> None:
     assert house.load(TABLE)
-    assert "[fit] shift moves images" in house.refusal(f"{TABLE}[fit]\nshift = 1\n")
+    said = house.refusal(f"{TABLE}[augment]\nshift = 1\n")
+    assert "[augment] changes images, and this is a table: remove it" in said
 
 
 @pytest.mark.parametrize("handler", sorted(STOCK_HANDLERS))

@@ -23,6 +23,7 @@ IMAGE: dict[str, Any] = {
     "serve": {"handler": "classify_image"},
 }
 TABLE = IMAGE | {"task": "regression", "preprocess": {"kind": "table"}}
+TEXT: dict[str, Any] = {"preprocess": {"kind": "text", "max_bytes": 40}}
 
 
 def recipe(**sections: Any) -> Recipe:
@@ -94,12 +95,33 @@ def test_a_default_is_shared_by_no_two_recipes() -> None:
         {"fit": {"epochs": 1.5}},
         {"fit": {"epochs": "1"}},
         {"fit": {"batch_size": 1}},
-        {"fit": {"optimizer": "adam"}},
+        {"fit": {"optimizer": "lamb"}},
+        {"fit": {"momentum": 1.0}},
+        {"fit": {"accumulate": 0}},
+        {"fit": {"accumulate": 33}},
+        {"fit": {"warmup": 50}},
+        {"fit": {"warmup": 1, "schedule": "one_cycle"}},
+        {"fit": {"label_smoothing": 1.0}},
+        {"fit": {"ema": 1.0}},
+        {"fit": {"step_factor": 1.0}},
+        {"fit": {"precision": "int8"}},
+        {"fit": {"imbalance": "smote"}},
+        {"augment": {"crop": 0}},
+        {"augment": {"mixup": -1}},
+        {"transfer": {"freeze": "head"}},
+        {"transfer": {"unfreeze_every": 2}},
+        {"transfer": {"layer_decay": 0}},
+        {"model": {"factory": "torchvision/"}},
+        {"model": {"factory": "net.py"}},
+        {"model": {"factory": "../net.py"}},
+        {"model": {"factory": "a/b-c.py"}},
+        {"model": {"factory": "small_cnn", "weights": "IMAGENET1K_V1"}},
+        {"model": {"factory": "torchvision/resnet18", "weights": "V1", "init_from": "recipe:a"}},
         {"fit": {"learning_rate": 0}},
         {"fit": {"weight_decay": -0.1}},
-        {"fit": {"schedule": "step"}},
+        {"fit": {"schedule": "exponential"}},
         {"fit": {"patience": 0}},
-        {"fit": {"shift": -1}},
+        {"augment": {"shift": -1}},
         {"export": {"opset": 17}},
         {"export": {"opset": 24}},
         {"export": {"precision": "fp16"}},
@@ -147,17 +169,65 @@ def test_fewer_workers_at_most_than_at_least_are_refused() -> None:
         recipe(serve=serve)
 
 
-@pytest.mark.parametrize(("good", "task"), [(IMAGE, "regression"), (TABLE, "classification")])
-def test_a_task_goes_with_one_kind_of_sample(good: dict[str, Any], task: str) -> None:
-    assert msgspec.convert(good, Recipe)
-    with pytest.raises(msgspec.ValidationError, match=f'task = "{task}" goes with'):
-        msgspec.convert(good | {"task": task}, Recipe)
+def test_a_task_goes_with_its_kinds_of_sample() -> None:
+    for task in get_args(Task):
+        assert msgspec.convert(TABLE | {"task": task}, Recipe)
+    with pytest.raises(msgspec.ValidationError, match=r'task = "regression" goes with .* "table"'):
+        msgspec.convert(IMAGE | {"task": "regression"}, Recipe)
+
+
+def test_a_text_is_classified_and_varies_in_length() -> None:
+    assert recipe(**TEXT).dynamic_axes == {0: ("length", 1, 40)}
+    assert recipe(preprocess={"kind": "text"}).dynamic_axes == {0: ("length", 1, 256)}
+    sizes = {"width": [4, 8], "height": [8, 16]}
+    declared = recipe(export={"dynamic": sizes}).dynamic_axes
+    assert declared == {1: ("height", 8, 16), 2: ("width", 4, 8)}
+    assert msgspec.convert(TABLE, Recipe).dynamic_axes == recipe().dynamic_axes == {}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"task": "regression"}, 'kind = "table", not with "text"'),
+        ({"augment": {"shift": 1}}, "changes images, and this is a text"),
+        ({"export": {"dynamic": {"width": [4, 8]}}}, "is of images, and a text has no such sizes"),
+        ({"preprocess": {"kind": "text", "max_bytes": 3}}, "`int` >= 4"),
+        ({"preprocess": {"kind": "text", "height": 3}}, "unknown field `height`"),
+    ],
+)
+def test_what_no_text_can_be_is_refused(sections: dict[str, Any], said: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=said):
+        recipe(**(TEXT | sections))
+
+
+def test_classes_are_weighed_where_there_are_some() -> None:
+    assert recipe(fit={"imbalance": "loss"})
+    with pytest.raises(msgspec.ValidationError, match="imbalance is of classes"):
+        msgspec.convert(TABLE | {"fit": {"imbalance": "loss"}}, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("factory", "file"),
+    [
+        ("small_cnn", "train/models/small_cnn.py"),
+        ("torchvision/resnet18", "train/models/torchvision.py"),
+        ("user/net.py", "user/net.py"),
+    ],
+)
+def test_a_factory_is_a_file(factory: str, file: str) -> None:
+    assert recipe(model={"factory": factory}).model.file == file
+
+
+def test_a_parent_is_a_recipe() -> None:
+    for init, parent in (("", None), ("recipe:a_b", "a_b"), ("weights/a.pt", None)):
+        model = {"factory": "small_cnn", "init_from": init}
+        assert recipe(model=model).model.parent == parent
 
 
 def test_a_table_cannot_be_shifted() -> None:
-    assert recipe(fit={"shift": 1})
-    with pytest.raises(msgspec.ValidationError, match="shift moves images"):
-        msgspec.convert(TABLE | {"fit": {"shift": 1}}, Recipe)
+    assert recipe(augment={"shift": 1})
+    with pytest.raises(msgspec.ValidationError, match="changes images"):
+        msgspec.convert(TABLE | {"augment": {"shift": 1}}, Recipe)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from archive.types import to_json
+from recipes.errors import MarwrightError
 from report.model import write_model_page
 from tests.archive.tiny import answers_report, image_recipe
 from tests.report.html import faults, words
 from tests.report.reports import quantised, reduced
+from tests.report.train_reports import classifier
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow
@@ -21,6 +23,7 @@ REPORTS = {
     "answers.json": answers_report(),
     "parity.json": reduced(9, 3),
     "quantise.json": quantised(),
+    "train.json": classifier(2),
 }
 
 
@@ -35,8 +38,17 @@ def page(tmp_path: Path, reports: dict[str, Any]) -> str:
     return html
 
 
-def test_all_that_there_is_stands_on_it_the_gate_first(tmp_path: Path) -> None:
+def test_all_that_there_is_stands_on_it_training_first(tmp_path: Path) -> None:
     anchors = re.findall('<section id="([^"]*)"', page(tmp_path, REPORTS))
+    assert anchors[:6] == [
+        "training", "test-split", "most-wrong", "data-card", "model-card", "parity"
+    ]  # fmt: skip
+    assert anchors[-2:] == ["quantise", "answers"]
+
+
+def test_a_gate_that_failed_without_a_training_report_has_its_page(tmp_path: Path) -> None:
+    gate = {name: report for name, report in REPORTS.items() if name != "train.json"}
+    anchors = re.findall('<section id="([^"]*)"', page(tmp_path, gate))
     assert (anchors[0], anchors[-2:]) == ("parity", ["quantise", "answers"])
 
 
@@ -52,5 +64,6 @@ def test_one_report_makes_a_page(tmp_path: Path, name: str, title: str) -> None:
 @pytest.mark.parametrize("name", REPORTS)
 def test_what_is_no_report_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(ValueError, match=f"^{name}: not a report of this version$"):
+    said = f"{name}: not a report of this version: make it again, or remove it$"
+    with pytest.raises(MarwrightError, match=said):
         write_model_page(tmp_path / "report.html", image_recipe(), {name: tmp_path / name})

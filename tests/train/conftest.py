@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from recipes.types import Recipe
-from train.types import ImageSamples, TableSamples
+from train.samples import ImageSamples, Samples, TableSamples
+from train.types import Splits
 
 RecipeMaker = Callable[..., Recipe]
 ModuleMaker = Callable[..., None]
@@ -37,14 +39,20 @@ def calm_torch() -> Iterator[None]:
     random.setstate(states[2])
 
 
-def table_recipe(*, params: dict[str, Any] | None = None, **fit: Any) -> Recipe:
+def table_recipe(
+    *,
+    params: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    preprocess: dict[str, Any] | None = None,
+    **fit: Any,
+) -> Recipe:
     """A regression on rows; keyword arguments are `[fit]`."""
     sections = {
         "name": "tiny",
         "version": "1.0",
         "task": "regression",
-        "data": {"dataset": "tiny"},
-        "preprocess": {"kind": "table"},
+        "data": {"dataset": "tiny"} | (data or {}),
+        "preprocess": {"kind": "table"} | (preprocess or {}),
         "model": {"factory": "mlp", "params": params or {}},
         "fit": {"device": "cpu"} | fit,
         "serve": {"handler": "predict_table"},
@@ -55,6 +63,7 @@ def table_recipe(*, params: dict[str, Any] | None = None, **fit: Any) -> Recipe:
 def image_recipe(
     *,
     params: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
     preprocess: dict[str, Any] | None = None,
     **fit: Any,
 ) -> Recipe:
@@ -63,7 +72,7 @@ def image_recipe(
         "name": "tiny",
         "version": "1.0",
         "task": "classification",
-        "data": {"dataset": "tiny"},
+        "data": {"dataset": "tiny"} | (data or {}),
         "preprocess": {"kind": "image", "channels": 1, "height": 8, "width": 8}
         | (preprocess or {}),
         "model": {"factory": "small_cnn", "params": {"width": 4} | (params or {})},
@@ -87,6 +96,19 @@ def image_samples(count: int = 60, seed: int = 0) -> ImageSamples:
     targets = chance.integers(0, 2, count)
     images = [chance.integers(t * 128, t * 128 + 128, (8, 8)).astype(np.uint8) for t in targets]
     return ImageSamples(images=images, targets=targets, labels=("dark", "bright"))
+
+
+def splits_by_place(samples: Samples, train: int = 40) -> Splits:
+    """Return splits by position, so that a test knows what is in which."""
+    numbers = np.arange(len(samples))
+    half = (train + len(samples)) // 2
+    return Splits(
+        samples=samples,
+        contents=tuple(hashlib.sha256(samples.content(index)).hexdigest() for index in numbers),
+        train=numbers[:train],
+        validation=numbers[train:half],
+        test=numbers[half:],
+    )
 
 
 @pytest.fixture

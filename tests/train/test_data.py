@@ -1,19 +1,20 @@
-"""From a recipe to tensors: data that cannot be used is refused, and serving reads the same."""
+"""From a recipe to its splits: data that cannot be used is refused, or left out and counted."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
-from handlers.read import read_image, read_table
-from handlers.spec import ImageSpec, TableSpec
 from recipes.errors import DataError
 from recipes.load import load_recipe
-from recipes.types import Recipe
+from recipes.types import Recipe, varied
 from tests.projects import ROOT
 from tests.train.conftest import (
     ModuleMaker,
@@ -22,46 +23,54 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.data import fit_preprocess, inputs_of, open_dataset, targets_of
-from train.types import ImageSamples, Samples, Splits
+from train.data import open_dataset, open_trained_dataset
+from train.samples import Fault, ImageSamples, Samples, TableSamples
+from train.types import Meta, Opened
 
 pytestmark = pytest.mark.torch
 
-
-def splits_of(samples: Samples, train: int = 40) -> Splits:
-    """Return splits by position, so that a test knows what is in which."""
-    numbers = np.arange(len(samples))
-    half = (train + len(samples)) // 2
-    return Splits(
-        samples=samples, train=numbers[:train], validation=numbers[train:half], test=numbers[half:]
-    )
+SKIP = {"faulty": "skip"}
 
 
-def opened(make_module: ModuleMaker, recipe: Recipe, samples: Any) -> Splits:
+def opened(make_module: ModuleMaker, recipe: Recipe, samples: Any) -> Opened:
     make_module("train.datasets.tiny", load=lambda: samples)
     return open_dataset(recipe)
+
+
+def meta_of(opened: Opened) -> Meta:
+    """Return what a checkpoint of this data says of it."""
+    return Meta(
+        task="classification", preprocess={}, labels=list(opened.splits.samples.labels),
+        outputs=2, metrics={}, test_loss=0, validation_loss=0, epochs=1, best_epoch=1, seed=0,
+        device="cpu", splits=opened.splits.digests(), split_sizes={}, faults=list(opened.faults),
+        versions={},
+    )  # fmt: skip
 
 
 # --- opening --------------------------------------------------------------------------------
 
 
 def test_a_data_set_is_opened_and_split(make_module: ModuleMaker) -> None:
-    splits = opened(make_module, table_recipe(), table_samples(200))
+    found = opened(make_module, table_recipe(), table_samples(200))
+    splits = found.splits
     assert len(splits.train) > len(splits.test) > 0
+    assert (found.faults, found.duplicates.exact) == ((), 0)
+    assert found.duplicates.compared == len(splits.test) + len(splits.validation)
 
 
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_the_shipped_data_is_opened(name: str) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
-    splits = open_dataset(recipe)
-    sizes = [len(getattr(splits, part)) for part in ("train", "validation", "test")]
-    assert sum(sizes) == {"digits": 1797, "diabetes": 442}[name]
+    found = open_dataset(recipe)
+    splits = found.splits
+    assert sum(map(len, splits.named().values())) == {"digits": 1797, "diabetes": 442}[name]
+    assert (found.faults, found.duplicates.near, found.duplicates.leaked) == ((), 0, 0)
     # The same samples in the same splits, on every machine.
-    assert splits.digests() == open_dataset(recipe).digests()
+    assert splits.digests() == open_dataset(recipe).splits.digests()
 
 
 def test_digits_are_split_in_about_the_same_proportions() -> None:
-    splits = open_dataset(load_recipe(ROOT / "recipes/digits.toml"))
+    splits = open_dataset(load_recipe(ROOT / "recipes/digits.toml")).splits
     targets = splits.samples.targets
     for label in range(10):
         whole = int((targets == label).sum())
@@ -71,11 +80,46 @@ def test_digits_are_split_in_about_the_same_proportions() -> None:
             assert part / whole == pytest.approx(share, abs=0.12), (label, name)
 
 
+def test_files_and_params_are_given_to_the_data_set(make_module: ModuleMaker) -> None:
+    given: list[Any] = []
+
+    def load(*paths: Path, count: int) -> Samples:
+        given.extend(paths)
+        return table_samples(count)
+
+    make_module("train.datasets.tiny", load=load)
+    data = {"files": ["a.csv", "b/c"], "params": {"count": 90}}
+    splits = open_dataset(table_recipe(data=data)).splits
+    assert given == [ROOT / "a.csv", ROOT / "b/c"]
+    assert len(splits.samples) == 90
+
+
+def test_names_that_numpy_made_become_plain_texts(make_module: ModuleMaker) -> None:
+    """As `target_names` of scikit-learn and `np.unique` give them."""
+    rows = table_samples(90)
+    for labels in (np.array(["a", "b"]), np.array([3, 7]), [np.str_("a"), "b"]):
+        samples = dataclasses.replace(
+            rows, labels=labels, targets=(rows.targets > 0).astype(np.int64), names=None,
+            columns=np.array(rows.columns), optional=np.zeros(len(rows.columns), dtype=bool),
+        )  # fmt: skip
+        make_module("train.datasets.tiny", load=lambda samples=samples: samples)
+        recipe = varied(table_recipe(), {"task": "classification"})
+        found = open_dataset(recipe).splits.samples
+        assert isinstance(found, TableSamples)
+        assert all(type(name) is str for name in (*found.labels, *found.columns))
+        assert all(type(value) is bool for value in found.optional)
+        msgspec.json.encode([found.labels, found.columns, found.optional, found.name(0)])
+
+
+# --- what a data set's author got wrong -----------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("recipe", "samples", "said"),
     [
         (image_recipe(), table_samples(), "holds TableSamples, not ImageSamples"),
         (table_recipe(), image_samples(), "holds ImageSamples, not TableSamples"),
+        (table_recipe(), None, "holds NoneType, not TableSamples"),
     ],
 )
 def test_data_of_another_kind_is_refused(
@@ -86,27 +130,31 @@ def test_data_of_another_kind_is_refused(
     assert str(caught.value).startswith("recipes/tiny.toml: [preprocess] kind: ")
 
 
-def with_value(where: str, value: float) -> Samples:
-    samples = table_samples(200)
-    (samples.rows[7] if where == "rows" else samples.targets)[1] = value
-    return samples
-
-
 @pytest.mark.parametrize(
-    ("samples", "said"),
+    ("changes", "said"),
     [
-        (with_value("rows", np.nan), "NaN or infinite values"),
-        (with_value("rows", -np.inf), "NaN or infinite values"),
-        (with_value("targets", np.nan), "NaN or infinite values"),
-        (dataclasses.replace(table_samples(), columns=("a", "b")), "60 targets and 2 columns"),
-        (dataclasses.replace(table_samples(), targets=np.zeros(59)), "59 targets and 3 columns"),
+        ({"columns": ("a", "b")}, "60 targets and 2 columns"),
+        ({"targets": np.zeros(59)}, "59 targets and 3 columns"),
+        ({"targets": np.zeros((60, 1))}, r"targets are float64 \(60, 1\), not float64 of 1 axes"),
+        ({"targets": np.zeros(60, np.int64)}, r"targets are int64 \(60,\), not float64 of 1 axes"),
+        ({"targets": [0.0] * 60}, "targets are a list, not an array"),
+        ({"rows": np.zeros((60, 3), np.float32)}, r"rows are float32 \(60, 3\), not float64 of 2"),
+        ({"names": ["x"] * 59}, "59 names, but 60 targets"),
+        ({"names": ["x", "y"] * 30}, "the name 'x' stands for two samples"),
+        ({"fixed": ["test"]}, "1 fixed, but 60 targets"),
+        ({"fixed": ["val"] * 60}, "fixed has 'val'; a split is one of train, validation, test"),
+        ({"columns": ("a", "b", "a")}, "the column 'a' is there twice"),
+        ({"categories": ((), ())}, "2 categories, but 3 columns"),
+        ({"categories": ((), (), ("x", "x"))}, "c has the category 'x' twice"),
+        ({"optional": (True,)}, "1 optional, but 3 columns"),
+        ({"labels": ("p", "q")}, 'task = "regression", and its targets are labels'),
     ],
 )
-def test_rows_that_cannot_be_used_are_refused(
-    make_module: ModuleMaker, samples: Samples, said: str
+def test_rows_that_do_not_fit_together_are_refused(
+    make_module: ModuleMaker, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        opened(make_module, table_recipe(), samples)
+        opened(make_module, table_recipe(), dataclasses.replace(table_samples(), **changes))
     assert str(caught.value).startswith("train/datasets/tiny.py: ")
 
 
@@ -115,131 +163,253 @@ def test_rows_that_cannot_be_used_are_refused(
     [
         ({"labels": ("dark",)}, "needs two labels or more"),
         ({"labels": ("dark", "dark")}, "each of them once"),
-        ({"targets": np.full(60, 2)}, "a target is no index of its 2 labels"),
-        ({"targets": np.full(60, -1)}, "a target is no index of its 2 labels"),
+        ({"labels": ()}, 'task = "classification", and its targets are values, not labels'),
+        ({"targets": np.zeros(60, np.int32)}, r"targets are int32 \(60,\), not int64 of 1 axes"),
         ({"images": image_samples().images[1:]}, "59 images, but 60 targets"),
+        ({"targets": np.full(60, 2)}, "its target 2 is no index of 2 labels"),
+        ({"targets": np.full(60, -1)}, "its target -1 is no index of 2 labels"),
+        ({"targets": np.zeros(60, np.int64)}, "class 'bright': no samples"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(
     make_module: ModuleMaker, changes: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=said) as caught:
         opened(make_module, image_recipe(), dataclasses.replace(image_samples(), **changes))
+    assert str(caught.value).startswith("train/datasets/tiny.py: ")
 
 
-# --- fitting the preprocessing --------------------------------------------------------------
+def test_what_a_data_sets_own_code_raises_says_whose_it_is(make_module: ModuleMaker) -> None:
+    def load() -> Samples:
+        raise KeyError("price")
+
+    make_module("train.datasets.tiny", load=load)
+    said = r"^train/datasets/tiny\.py: load\(\) failed: KeyError: 'price'$"
+    with pytest.raises(DataError, match=said):
+        open_dataset(table_recipe())
 
 
-def test_rows_are_standardised_by_the_training_split_alone() -> None:
-    samples = table_samples(60)
-    # What is held out would change everything, if anyone looked.
-    samples.rows[40:] *= 1e6
-    samples.targets[40:] += 1e6
-    splits = splits_of(samples)
-    spec = fit_preprocess(table_recipe(), splits)
-    assert isinstance(spec, TableSpec)
-    assert (spec.columns, spec.target) == (("a", "b", "c"), "y")
-    inputs = inputs_of(samples, splits.train, spec)
-    targets = targets_of(samples, splits.train, spec)
-    assert (inputs.dtype, targets.dtype) == (torch.float32, torch.float32)
-    assert (inputs.shape, targets.shape) == ((40, 3), (40, 1))
-    for values in (inputs, targets):
-        assert values.mean(dim=0).tolist() == pytest.approx([0.0] * values.shape[1], abs=1e-5)
-        deviation = values.std(dim=0, correction=0)
-        assert deviation.tolist() == pytest.approx([1.0] * values.shape[1], abs=1e-5)
+def test_what_a_data_set_says_itself_is_not_said_again(make_module: ModuleMaker) -> None:
+    def load() -> Samples:
+        raise DataError("a.csv: no rows")
+
+    make_module("train.datasets.tiny", load=load)
+    with pytest.raises(DataError, match=r"^a\.csv: no rows$"):
+        open_dataset(table_recipe())
 
 
-def test_rows_and_target_may_be_left_as_they_are() -> None:
-    samples = table_samples()
-    import msgspec
+def test_a_data_set_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "train.datasets.tiny", None)
+    with pytest.raises(DataError, match=r"^train/datasets/tiny\.py: load\(\) failed: ModuleNot"):
+        open_dataset(table_recipe())
 
-    recipe = msgspec.structs.replace(
-        table_recipe(),
-        preprocess=msgspec.structs.replace(
-            table_recipe().preprocess, standardise=False, standardise_target=False
-        ),
+
+def test_too_few_samples_say_whose_they_are(make_module: ModuleMaker) -> None:
+    with pytest.raises(DataError, match=r"^train/datasets/tiny\.py: the \w+ split holds"):
+        opened(make_module, table_recipe(), table_samples(3))
+
+
+# --- faults ---------------------------------------------------------------------------------
+
+
+def spoiled(count: int = 200) -> Samples:
+    samples = table_samples(count)
+    samples.rows[7, 1] = np.inf
+    samples.targets[9] = np.nan
+    return dataclasses.replace(samples, faults=(Fault(where="row 5000", what="has 2 cells"),))
+
+
+def test_faulty_rows_are_refused(make_module: ModuleMaker) -> None:
+    with pytest.raises(DataError) as caught:
+        opened(make_module, table_recipe(), spoiled())
+    assert str(caught.value).splitlines() == [
+        "train/datasets/tiny.py: 3 faults in the data:",
+        "  row 5000: has 2 cells",
+        "  sample 7: b is inf",
+        "  sample 9: its target is nan",
+        'mend them, or leave them out with [data] faulty = "skip"',
+    ]
+
+
+def test_faulty_rows_are_left_out_and_counted(make_module: ModuleMaker) -> None:
+    found = opened(make_module, table_recipe(data=SKIP), spoiled())
+    assert [fault.where for fault in found.faults] == ["row 5000", "sample 7", "sample 9"]
+    assert len(found.splits.samples) == 198
+    # The others are where they would be anyway.
+    whole = opened(make_module, table_recipe(), table_samples(200)).splits
+    for name, indices in found.splits.named().items():
+        names = [found.splits.samples.name(index) for index in indices]
+        expected = [whole.samples.name(index) for index in getattr(whole, name)]
+        assert names == [one for one in expected if one not in ("sample 7", "sample 9")]
+
+
+# --- the data set of a checkpoint -----------------------------------------------------------
+
+
+def test_the_data_set_of_a_checkpoint_is_split_as_it_was(make_module: ModuleMaker) -> None:
+    recipe = table_recipe(data=SKIP)
+    found = opened(make_module, recipe, spoiled())
+    splits = open_trained_dataset(recipe, meta_of(found))
+    assert splits.digests() == found.splits.digests()
+    assert [splits.samples.name(i) for i in splits.test] == [
+        found.splits.samples.name(i) for i in found.splits.test
+    ]
+
+
+def write_images(folder: Path) -> ImageSamples:
+    """Write forty images of two classes, three of them corrupt, and of a third class only those."""
+    for number, image in enumerate(image_samples(40).images):
+        assert isinstance(image, np.ndarray)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    for number in (5, 38, 39):
+        (folder / f"{number}.png").write_bytes(b"these are words")
+    targets = image_samples(40).targets
+    targets[[38, 39]] = 2
+    return ImageSamples(
+        images=[folder / f"{number}.png" for number in range(40)],
+        targets=targets,
+        labels=("dark", "bright", "lost"),
+        names=[f"{number}.png" for number in range(40)],
     )
-    spec = fit_preprocess(recipe, splits_of(samples))
-    numbers = np.arange(5)
-    expected = torch.from_numpy(samples.rows[:5].astype(np.float32))
-    assert torch.equal(inputs_of(samples, numbers, spec), expected)
-    expected = torch.from_numpy(samples.targets[:5].astype(np.float32))
-    assert torch.equal(targets_of(samples, numbers, spec)[:, 0], expected)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e9 + 0.1])
-def test_a_column_of_one_value_is_refused(value: float) -> None:
-    samples = table_samples(60)
-    samples.rows[:40, 1] = value
-    with pytest.raises(DataError, match="one value only in the training split: b; leave them"):
-        fit_preprocess(table_recipe(), splits_of(samples))
+def test_images_are_left_out_again_without_being_decoded(
+    make_module: ModuleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = image_recipe(data=SKIP)
+    found = opened(make_module, recipe, write_images(tmp_path))
+    assert [fault.where for fault in found.faults] == ["5.png", "38.png", "39.png", "class 'lost'"]
+    assert found.splits.samples.labels == ("dark", "bright")
+    monkeypatch.setattr("train.audit.open_image", None)
+    splits = open_trained_dataset(recipe, meta_of(found))
+    assert splits.digests() == found.splits.digests()
+    assert splits.samples.labels == ("dark", "bright")
 
 
-def test_a_target_of_one_value_is_refused() -> None:
-    samples = table_samples(60)
-    samples.targets[:40] = 0.1
-    with pytest.raises(DataError, match="y has one value only in the training split"):
-        fit_preprocess(table_recipe(), splits_of(samples))
+@pytest.mark.parametrize("changed", ["a value", "a target", "a row more", "a row less"])
+def test_a_data_set_that_has_changed_is_refused(make_module: ModuleMaker, changed: str) -> None:
+    recipe = table_recipe()
+    meta = meta_of(opened(make_module, recipe, table_samples(200)))
+    samples = table_samples(201 if changed == "a row more" else 200)
+    if changed == "a value":
+        samples.rows[3, 1] += 1
+    elif changed == "a target":
+        samples.targets[3] += 1
+    elif changed == "a row less":
+        samples = dataclasses.replace(samples, rows=samples.rows[1:], targets=samples.targets[1:])
+    make_module("train.datasets.tiny", load=lambda: samples)
+    with pytest.raises(DataError, match="is not the one that the weights were trained with"):
+        open_trained_dataset(recipe, meta)
 
 
-def test_pixels_are_standardised_by_the_training_split_alone() -> None:
-    samples = image_samples()
-    for image in samples.images[40:]:
-        image[:] = 255
-    splits = splits_of(samples)
-    spec = fit_preprocess(image_recipe(), splits)
-    assert isinstance(spec, ImageSpec)
-    inputs = inputs_of(samples, splits.train, spec)
-    assert inputs.shape == (40, 1, 8, 8)
-    assert float(inputs.mean()) == pytest.approx(0.0, abs=1e-4)
-    assert float(inputs.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
+def test_a_file_that_is_gone_since_is_named(make_module: ModuleMaker, tmp_path: Path) -> None:
+    recipe = image_recipe(data=SKIP)
+    samples = write_images(tmp_path)
+    meta = meta_of(opened(make_module, recipe, samples))
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(DataError, match=r"a sample cannot be read any more: .*3\.png"):
+        open_trained_dataset(recipe, meta)
 
 
-def test_each_channel_has_its_own_mean_and_deviation() -> None:
-    image = np.zeros((8, 8, 3), dtype=np.uint8)
-    image[..., 1], image[::2, :, 2] = 255, 255
-    samples = ImageSamples(images=[image] * 9, targets=np.zeros(9, np.int64), labels=("a", "b"))
-    spec = fit_preprocess(image_recipe(preprocess={"channels": 3}), splits_of(samples, 5))
-    assert isinstance(spec, ImageSpec)
-    assert spec.mean == (0.0, 1.0, 0.5)
-    # A channel of one value has no deviation: a thousandth keeps its pixels finite.
-    assert spec.std == (1e-3, 1e-3, 0.5)
+# --- data sets that read files --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", [{"mean": [0.25]}, {"std": [0.5]}, {"mean": [0.2], "std": [2]}])
-def test_declared_means_and_deviations_are_kept(given: dict[str, list[float]]) -> None:
-    splits = splits_of(image_samples())
-    spec = fit_preprocess(image_recipe(preprocess=given), splits)
-    measured = fit_preprocess(image_recipe(), splits)
-    assert isinstance(spec, ImageSpec)
-    assert isinstance(measured, ImageSpec)
-    assert list(spec.mean) == given.get("mean", list(measured.mean))
-    assert list(spec.std) == given.get("std", list(measured.std))
+def test_a_folder_of_photographs_is_opened_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.data._PROJECT", tmp_path)
+    for number, target in enumerate(image_samples().targets):
+        folder = tmp_path / "photos" / ("dark", "bright")[target]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = image_samples().images[number]
+        assert isinstance(image, np.ndarray)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (tmp_path / "photos/dark/cut.png").write_bytes(b"\x89PNG")
+    (tmp_path / "photos/notes.txt").write_bytes(b"words")
+    (tmp_path / "photos/empty").mkdir()
+    recipe = image_recipe(data={"dataset": "image_folder", "files": ["photos"], **SKIP})
+    found = open_dataset(recipe)
+    assert [(fault.where, fault.what.partition(" (")[0]) for fault in found.faults] == [
+        ("notes.txt", "not in the folder of a class"),
+        ("dark/cut.png", "not an image of a known format"),
+        ("class 'empty'", "no samples"),
+    ]
+    assert found.splits.samples.labels == ("bright", "dark")
+    assert len(found.splits.samples) == 60
+    assert open_trained_dataset(recipe, meta_of(found)).digests() == found.splits.digests()
+    # As mended, the others stay where they are; only the class is missed no more.
+    (tmp_path / "photos/dark/cut.png").unlink()
+    (tmp_path / "photos/notes.txt").unlink()
+    (tmp_path / "photos/empty").rmdir()
+    refusing = image_recipe(data={"dataset": "image_folder", "files": ["photos"]})
+    assert open_dataset(refusing).splits.digests() == found.splits.digests()
 
 
-# --- what is trained on is what is served ---------------------------------------------------
+def test_a_csv_file_is_opened_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.data._PROJECT", tmp_path)
+    lines = [f"{n * 7 % 50},{'' if n % 9 == 0 else 'xyz'[n % 3]},{n}" for n in range(120)]
+    lines[30:32] = ["nan,x,3", "1,y"]
+    (tmp_path / "a.csv").write_text("\n".join(["size,kind,price", *lines]), encoding="utf-8")
+    data = {"dataset": "csv", "files": ["a.csv"], "params": {"target": "price"}}
+    with pytest.raises(DataError, match=r"2 faults in the data:\n  a\.csv row 32: size is 'nan'\n"):
+        open_dataset(table_recipe(data=data))
+    recipe = table_recipe(data=data | SKIP)
+    found = open_dataset(recipe)
+    assert [fault.where for fault in found.faults] == ["a.csv row 32", "a.csv row 33"]
+    assert len(found.splits.samples) == 118
+    assert open_trained_dataset(recipe, meta_of(found)).digests() == found.splits.digests()
 
 
-def test_training_and_serving_read_the_same_tensor() -> None:
-    images, rows = image_samples(), table_samples()
-    image_spec = fit_preprocess(
-        image_recipe(preprocess={"height": 7, "width": 5, "interpolation": "bicubic"}),
-        splits_of(images),
+# --- near copies ----------------------------------------------------------------------------
+
+
+def with_near_copies() -> Samples:
+    """Rows, each with a near copy, so that some of these are in another split."""
+    samples = table_samples(100)
+    return dataclasses.replace(
+        samples,
+        rows=np.concatenate([samples.rows, samples.rows * (1 + 1e-7)]),
+        targets=np.concatenate([samples.targets, samples.targets]),
     )
-    table_spec = fit_preprocess(table_recipe(), splits_of(rows))
-    assert isinstance(image_spec, ImageSpec)
-    assert isinstance(table_spec, TableSpec)
-    for index in (0, 17, 59):
-        here = np.array([index])
-        served = read_image(images.request(index)[0], image_spec)
-        assert torch.equal(served, inputs_of(images, here, image_spec))
-        served = read_table(rows.request(index)[0], table_spec)
-        assert torch.equal(served, inputs_of(rows, here, table_spec))
 
 
-def test_labels_are_their_indices() -> None:
-    samples = image_samples()
-    spec = fit_preprocess(image_recipe(), splits_of(samples))
-    targets = targets_of(samples, np.array([3, 1]), spec)
-    assert targets.dtype == torch.int64
-    assert targets.tolist() == samples.targets[[3, 1]].tolist()
+def test_near_copies_are_reported(make_module: ModuleMaker) -> None:
+    found = opened(make_module, table_recipe(), with_near_copies()).duplicates
+    assert found.near > 20
+    assert {abs(int(p.held_out.split()[1]) - int(p.train.split()[1])) for p in found.pairs} == {100}
+
+
+def test_near_copies_are_refused_where_the_recipe_says_so(make_module: ModuleMaker) -> None:
+    recipe = table_recipe(data={"near_duplicates": "refuse"})
+    with pytest.raises(DataError) as caught:
+        opened(make_module, recipe, with_near_copies())
+    first, *pairs, more, last = str(caught.value).splitlines()
+    assert first.startswith("train/datasets/tiny.py: of the held-out samples 0 equal and ")
+    assert len(pairs) == 20
+    assert all(pair.startswith("  sample ") and " is sample " in pair for pair in pairs)
+    assert more.startswith("  and ")
+    assert last == 'remove them, or set [data] near_duplicates = "report"'
+
+
+def test_samples_that_differ_pass_where_copies_are_refused(make_module: ModuleMaker) -> None:
+    recipe = table_recipe(data={"near_duplicates": "refuse"})
+    assert opened(make_module, recipe, table_samples(200)).duplicates.near == 0
+
+
+def test_a_data_set_that_leaks_by_its_own_division_is_refused(make_module: ModuleMaker) -> None:
+    samples = with_near_copies()
+    samples.rows[100:] = samples.rows[:100]
+    samples = dataclasses.replace(samples, fixed=[*[""] * 100, *["test"] * 100])
+    recipe = table_recipe(data={"near_duplicates": "refuse"})
+    with pytest.raises(DataError, match=r"of the held-out samples 8[0-9] equal and 0 nearly equal"):
+        opened(make_module, recipe, samples)
+
+
+def test_what_is_found_can_be_written(make_module: ModuleMaker) -> None:
+    samples = dataclasses.replace(
+        with_near_copies(), names=np.array([f"row {number}" for number in range(200)])
+    )
+    found = opened(make_module, table_recipe(), samples)
+    assert msgspec.json.decode(msgspec.json.encode(found.duplicates))["near"] > 20

@@ -23,10 +23,13 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.data import fit_preprocess, inputs_of, open_dataset, targets_of
-from train.fit import Fitted, TrainingSet, choose_device, fit, set_determinism, shifted
-from train.metrics import evaluate
+from train.data import open_dataset
+from train.fit import Fitted, choose_device, fit, set_determinism
+from train.loop.batches import Split, Tensors
+from train.metrics import Evaluation, evaluate
 from train.model import build_model
+from train.preprocess import fit_preprocess
+from train.run import tensors_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -37,17 +40,32 @@ def quiet(*_: object) -> None:
     """A progress that shows nothing."""
 
 
-def rows(count: int = 40, seed: int = 0) -> Pair:
+def pair(count: int = 40, seed: int = 0) -> Pair:
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(count, 3, generator=generator)
     return inputs, inputs @ torch.tensor([[1.0], [-2.0], [0.5]])
 
 
-def trained(recipe: Recipe, model: nn.Module | None = None, **splits: Pair) -> Fitted:
+def rows(count: int = 40, seed: int = 0) -> Split:
+    return Tensors(*pair(count, seed))
+
+
+def trained(recipe: Recipe, model: nn.Module | None = None, **splits: Split) -> Fitted:
     set_determinism(recipe.fit.seed, recipe.fit.threads)
     model = build_model(recipe, (3,), 1) if model is None else model
     training, validation = splits.get("training", rows()), splits.get("validation", rows(16, 1))
     return fit(model, training, validation, recipe, quiet)
+
+
+def learnt(recipe: Recipe, outputs: int) -> tuple[Fitted, Evaluation]:
+    splits = open_dataset(recipe).splits
+    spec = fit_preprocess(recipe, splits)
+    training, validation, test = (
+        tensors_of(name, recipe, splits, spec) for name in ("train", "validation", "test")
+    )
+    network = build_model(recipe, spec.shape, outputs)
+    fitted = fit(network, training, validation, recipe, quiet)
+    return fitted, evaluate(fitted.model, test, recipe.task)
 
 
 def digest(model: nn.Module) -> str:
@@ -78,16 +96,10 @@ def test_a_line_is_learnt(optimizer: str, schedule: str) -> None:
 
 def test_a_network_with_batch_norm_and_dropout_learns_images(make_module: ModuleMaker) -> None:
     make_module("train.datasets.tiny", load=lambda: image_samples(120))
-    recipe = image_recipe(epochs=6, learning_rate=1e-2, batch_size=16, shift=1)
+    recipe = image_recipe(epochs=6, learning_rate=1e-2, batch_size=16)
     set_determinism(0, 1)
-    splits = open_dataset(recipe)
-    spec = fit_preprocess(recipe, splits)
-    training, validation, test = (
-        (inputs_of(splits.samples, part, spec), targets_of(splits.samples, part, spec))
-        for part in (splits.train, splits.validation, splits.test)
-    )
-    fitted = fit(build_model(recipe, spec.shape, 2), training, validation, recipe, quiet)
-    assert evaluate(fitted.model, *test, "classification").metrics["accuracy"] >= 0.95
+    fitted, tested = learnt(recipe, 2)
+    assert tested.metric >= 0.95
     norms = [m for m in fitted.model.modules() if isinstance(m, nn.BatchNorm2d)]
     # Its statistics were gathered, and come with the best weights.
     assert all(norm.running_mean is not None and norm.running_mean.any() for norm in norms)
@@ -97,14 +109,8 @@ def test_rows_in_their_own_units_are_learnt(make_module: ModuleMaker) -> None:
     make_module("train.datasets.tiny", load=lambda: table_samples(150))
     recipe = table_recipe(epochs=60, learning_rate=2e-2, patience=60)
     set_determinism(0, 1)
-    splits = open_dataset(recipe)
-    spec = fit_preprocess(recipe, splits)
-    training, validation, test = (
-        (inputs_of(splits.samples, part, spec), targets_of(splits.samples, part, spec))
-        for part in (splits.train, splits.validation, splits.test)
-    )
-    fitted = fit(build_model(recipe, spec.shape, 1), training, validation, recipe, quiet)
-    assert evaluate(fitted.model, *test, "regression").metrics["r2"] > 0.9
+    _, tested = learnt(recipe, 1)
+    assert tested.metric > 0.9
 
 
 # --- selection ------------------------------------------------------------------------------
@@ -112,9 +118,9 @@ def test_rows_in_their_own_units_are_learnt(make_module: ModuleMaker) -> None:
 
 def test_the_test_split_is_no_argument() -> None:
     parameters = inspect.signature(fit).parameters
-    assert list(parameters) == ["model", "training", "validation", "recipe", "progress"]
-    # Tensors, and no samples or splits through which the rest could be reached.
-    assert parameters["training"].annotation == parameters["validation"].annotation == "Pair"
+    assert [name for name in parameters if "test" in name] == []
+    # One split each, and nothing through which the rest could be reached.
+    assert parameters["training"].annotation == parameters["validation"].annotation == "Split"
 
 
 class Weight(nn.Module):
@@ -145,19 +151,21 @@ def passing_by(epochs: int = 50, patience: int = 3) -> tuple[Fitted, list[float]
         losses.append(float(re.findall(r"validation (\S+)", text)[0]))
 
     inputs, ones = torch.zeros(32, 1), torch.ones(32, 1)
-    fitted = fit(Weight(), (inputs, ones), (inputs[:8], ones[:8] * 0.35), recipe, progress)
+    fitted = fit(
+        Weight(), Tensors(inputs, ones), Tensors(inputs[:8], ones[:8] * 0.35), recipe, progress
+    )
     return fitted, losses
 
 
 def test_training_stops_early_with_the_best_weights() -> None:
     fitted, losses = passing_by()
-    assert fitted.epochs == len(losses) < 50
+    assert len(fitted.epochs) == len(losses) < 50
     assert fitted.best_epoch == losses.index(min(losses)) + 1
-    assert fitted.epochs == fitted.best_epoch + 3
+    assert len(fitted.epochs) == fitted.best_epoch + 3
     assert fitted.validation_loss == pytest.approx(min(losses), abs=1e-4)
     # The weights are those of the best epoch, and not those of the last.
     inputs, target = torch.zeros(8, 1), torch.full((8, 1), 0.35)
-    again = evaluate(fitted.model, inputs, target, "regression").loss
+    again = evaluate(fitted.model, Tensors(inputs, target), "regression").loss
     assert again == fitted.validation_loss
     assert losses[-1] > 4 * min(losses)
 
@@ -165,12 +173,12 @@ def test_training_stops_early_with_the_best_weights() -> None:
 def test_patience_is_counted_from_the_best_epoch() -> None:
     for patience in (1, 5):
         fitted, _ = passing_by(patience=patience)
-        assert fitted.epochs - fitted.best_epoch == patience
+        assert len(fitted.epochs) - fitted.best_epoch == patience
 
 
 def test_the_last_epoch_is_the_recipes() -> None:
     fitted, losses = passing_by(epochs=2)
-    assert (fitted.epochs, fitted.best_epoch, len(losses)) == (2, 2, 2)
+    assert (len(fitted.epochs), fitted.best_epoch, len(losses)) == (2, 2, 2)
 
 
 def test_the_model_comes_back_in_eval_mode_on_the_cpu() -> None:
@@ -263,7 +271,7 @@ def test_gradients_are_zeroed_between_batches() -> None:
 
     model = Constant()
     recipe = table_recipe(epochs=1, batch_size=10, learning_rate=1e-6)
-    trained(recipe, model, training=(torch.zeros(40, 3), torch.ones(40, 1)))
+    trained(recipe, model, training=Tensors(torch.zeros(40, 3), torch.ones(40, 1)))
     assert model.gradients == pytest.approx([-2.0] * 4, rel=1e-3)
 
 
@@ -322,30 +330,30 @@ def test_an_absurd_learning_rate_is_named_with_its_epoch_and_batch() -> None:
 
 
 def test_nan_in_the_training_data_is_named_with_its_batch() -> None:
-    inputs, targets = rows()
+    inputs, targets = pair()
     inputs[:] = math.nan
     with pytest.raises(TrainError, match="the loss is nan in epoch 1, batch 1 of 5: lower"):
-        trained(table_recipe(epochs=1, batch_size=8), training=(inputs, targets))
+        trained(table_recipe(epochs=1, batch_size=8), training=Tensors(inputs, targets))
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf])
 def test_nan_on_the_validation_split_is_named_with_its_epoch(odd: float) -> None:
-    inputs, targets = rows(16)
+    inputs, targets = pair(16)
     inputs[3, 1] = odd
     with pytest.raises(TrainError, match="in the validation split after epoch 1: lower"):
-        trained(table_recipe(epochs=1), validation=(inputs, targets))
+        trained(table_recipe(epochs=1), validation=Tensors(inputs, targets))
 
 
 # --- the same again -------------------------------------------------------------------------
 
 
 def fit_images(seed: int) -> str:
-    recipe = image_recipe(epochs=2, seed=seed, batch_size=8, shift=1)
+    recipe = image_recipe(epochs=2, seed=seed, batch_size=8)
     set_determinism(recipe.fit.seed, recipe.fit.threads)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(24, 1, 8, 8, generator=generator)
-    pair = inputs, torch.arange(24) % 2
-    return digest(fit(build_model(recipe, (1, 8, 8), 2), pair, pair, recipe, quiet).model)
+    split = Tensors(inputs, torch.arange(24) % 2)
+    return digest(fit(build_model(recipe, (1, 8, 8), 2), split, split, recipe, quiet).model)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -385,83 +393,7 @@ def test_the_device_is_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_device("cpu").type == "cpu"
 
 
-# --- augmentation ---------------------------------------------------------------------------
-
-
-def numbered(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
-    """Images all of whose pixels are different."""
-    size = channels * height * width
-    return torch.arange(count * size, dtype=torch.float32).reshape(count, channels, height, width)
-
-
-@pytest.mark.parametrize("most", [1, 2, 6])
-def test_images_move_within_the_range_and_in_each_direction(most: int) -> None:
-    images = numbered(1).expand(400, -1, -1, -1)
-    torch.manual_seed(0)
-    moved = shifted(images, most)
-    assert moved.shape == images.shape
-    # Every way to cut the picture out of one with repeated edges, by how far it moved.
-    padded = nn.functional.pad(images[:1], (most,) * 4, mode="replicate")[0]
-    ways = {
-        (down, right): padded[:, down : down + 5, right : right + 4]
-        for down in range(2 * most + 1)
-        for right in range(2 * most + 1)
-    }
-    found = {way for image in moved for way, cut in ways.items() if torch.equal(image, cut)}
-    assert all(any(torch.equal(image, cut) for cut in ways.values()) for image in moved)
-    # Where edges are repeated beyond the picture, several ways look alike.
-    assert {way[0] for way in found} == {way[1] for way in found} == set(range(2 * most + 1))
-
-
-def test_each_image_moves_by_itself_and_its_channels_together() -> None:
-    torch.manual_seed(0)
-    images = numbered(1).expand(50, -1, -1, -1)
-    moved = shifted(images, 1)
-    assert len({tuple(image.flatten().tolist()) for image in moved}) > 5
-    # The second channel is the first and 20, in whatever way both were moved.
-    assert torch.equal(moved[:, 1], moved[:, 0] + 20)
-
-
-def test_a_shift_leaves_its_input_alone() -> None:
-    images = numbered(3)
-    before = images.clone()
-    shifted(images, 2)
-    assert torch.equal(images, before)
-
-
-def test_only_training_batches_are_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-
-    def spy(images: torch.Tensor, most: int) -> torch.Tensor:
-        assert most == 2
-        sizes.append(len(images))
-        return torch.zeros_like(images)
-
-    monkeypatch.setattr("train.fit.shifted", spy)
-    sums: list[tuple[bool, bool]] = []
-
-    class Remembers(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(64, 2)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            sums.append((self.training, bool(images.any())))
-            return self.linear(images.flatten(1))
-
-    pair = torch.ones(16, 1, 8, 8), torch.arange(16) % 2
-    fit(Remembers(), pair, pair, image_recipe(epochs=2, batch_size=8, shift=2), quiet)
-    assert sizes == [8] * 4
-    # Zeros while it trains, and the images as they are while it is measured.
-    assert set(sums) == {(True, False), (False, True)}
-
-
-def test_without_a_shift_nothing_is_augmented() -> None:
-    images, targets = numbered(4), torch.arange(4)
-    inputs, found = TrainingSet(images, targets, shift=0)[[2, 0]]
-    assert torch.equal(inputs, images[[2, 0]])
-    assert found.tolist() == [2, 0]
-    assert len(TrainingSet(images, targets, shift=0)) == 4
+# --- what is told ---------------------------------------------------------------------------
 
 
 def test_progress_tells_epoch_loss_and_metric() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 from recipes.errors import RecipeError
+from recipes.types import varied
 from tests.train.conftest import ModuleMaker, image_recipe, table_recipe
+from tests.train.texts import text_recipe
 from train.model import build_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
@@ -117,8 +120,11 @@ class Pair(nn.Module):
         (nn.Flatten(0), "gives (12,) for three samples, not (3, 1)"),
         (Merged(), "gives (1, 1) for three samples, not (3, 1)"),
         (Pair(), "gives tuple for three samples, not (3, 1)"),
-        (Failing(KeyError("a")), "does not take samples of shape (4,): 'a'"),
-        (Failing(ZeroDivisionError("b")), "does not take samples of shape (4,): b"),
+        (Failing(KeyError("a")), "does not take samples of shape (4,): KeyError: 'a'"),
+        (
+            Failing(ZeroDivisionError("b")),
+            "does not take samples of shape (4,): ZeroDivisionError: b",
+        ),
         (Failing(RuntimeError("c")), "does not take samples of shape (4,): c"),
     ],
 )
@@ -129,3 +135,107 @@ def test_a_factory_that_builds_something_else_is_named(
     with pytest.raises(RecipeError) as caught:
         build_model(table_recipe(), (4,), 1)
     assert str(caught.value) == f"recipes/tiny.toml: [model] factory: train/models/mlp.py {said}"
+
+
+class Backwards(nn.Module):
+    """Its head is registered first, and called last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 1)
+        self.body = nn.Linear(4, 6)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(rows))
+
+
+def test_a_head_that_is_registered_first_is_refused_where_it_matters(
+    make_module: ModuleMaker,
+) -> None:
+    make_module("train.models.mlp", build=lambda shape, outputs: Backwards())
+    plain = table_recipe()
+    assert isinstance(build_model(plain, (4,), 1), Backwards)
+    said = "head is called last, and body is registered last and taken for the head"
+    for settings in ({"transfer.freeze": "body"}, {"model.init_from": "recipe:other"}):
+        with pytest.raises(RecipeError, match=said):
+            build_model(varied(plain, settings), (4,), 1)
+
+
+# --- texts ----------------------------------------------------------------------------------
+
+
+class Texts(nn.Module):
+    """Texts to two values, by their embeddings; how is what a test is about."""
+
+    def __init__(self, how: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(257, 2)
+        self.how = how
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.how(self.embedding(ids), (ids != 0).unsqueeze(2))
+
+
+def masked_mean(features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    return (features * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
+@pytest.mark.parametrize("factory", ["text_cnn", "text_gru"])
+def test_a_network_of_texts_is_tried_with_texts(factory: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(text_recipe(factory=factory), (40,), 3)
+    assert all(module.training for module in model.modules())
+    assert model(torch.ones(5, 7, dtype=torch.int64)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (lambda features, there: features.mean(dim=1), "answers a text otherwise when padding"),
+        (lambda features, there: features.amax(dim=1), "answers a text otherwise when padding"),
+        (lambda features, there: features[:, -1], "answers a text otherwise when padding"),
+        (
+            lambda features, there: masked_mean(features, there) + features[:, 39],
+            "than 40 bytes: IndexError: index 39 is out of bounds",
+        ),
+        (lambda features, there: features, r"gives \(3, 40, 2\) for three samples"),
+    ],
+)
+def test_a_network_that_does_not_mask_padding_is_refused(
+    make_module: ModuleMaker, how: Any, said: str
+) -> None:
+    make_module("train.models.text_cnn", build=lambda *_, **__: Texts(how))
+    with pytest.raises(RecipeError, match=said):
+        build_model(text_recipe(), (40,), 2)
+
+
+def test_a_network_that_masks_padding_is_taken(make_module: ModuleMaker) -> None:
+    make_module("train.models.text_cnn", build=lambda *_, **__: Texts(masked_mean))
+    assert isinstance(build_model(text_recipe(), (40,), 2), Texts)
+
+
+def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
+    from train.models import text_cnn
+
+    states = []
+    for build in (
+        lambda: build_model(text_recipe(), (40,), 2),
+        lambda: text_cnn.build((40,), 2, width=4),
+    ):
+        torch.manual_seed(0)
+        build()
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_a_network_without_parameters_is_refused(make_module: ModuleMaker) -> None:
+    make_module("train.models.mlp", build=lambda shape, outputs: Nothing())
+    with pytest.raises(RecipeError, match=r"mlp\.py builds a network without parameters"):
+        build_model(table_recipe(), (4,), 1)
+
+
+class Nothing(nn.Module):
+    """Answers with the first column."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, :1]

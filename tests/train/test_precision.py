@@ -179,3 +179,21 @@ def test_fresh_processes_write_the_same_bytes_into_different_folders(tmp_path: P
         assert process.returncode == 0
     first, second = ((folder / TRACED).read_bytes() for folder in folders)
     assert first == second
+
+
+def test_integers_stay_what_they_are() -> None:
+    """In bfloat16 256 and 257 are the same number."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(300, 1)
+            with torch.no_grad():
+                self.embedding.weight.copy_(torch.arange(300.0)[:, None])
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            assert ids.dtype == torch.int64
+            return self.embedding(ids - 255).flatten(1)
+
+    ids = torch.tensor([[256, 257, 258]])
+    assert in_precision(Named(), "bf16")(ids).tolist() == [[1.0, 2.0, 3.0]]

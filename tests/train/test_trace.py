@@ -244,3 +244,66 @@ def test_another_shape_is_named() -> None:
     traced = torch.jit.trace(lambda rows: model(rows)[:, :1], torch.randn(2, 4))
     with pytest.raises(ExportError, match=r"at batch 1 in shape: \(1, 1\), not \(1, 2\)"):
         check_traced(model, traced, (4,))
+
+
+# --- texts ----------------------------------------------------------------------------------
+
+
+class OfTexts(nn.Module):
+    """Texts to the mean of their embeddings, padding masked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(257, 3, padding_idx=0)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        there = (ids != 0).unsqueeze(2)
+        return (self.embedding(ids) * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
+class BakedLength(OfTexts):
+    """Makes a number of the length, which a trace writes down as it was."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids) / int(ids.shape[1])
+
+
+class BakedPlaces(OfTexts):
+    """Adds what is as long as the text that was traced."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids * torch.ones(int(ids.shape[1]), dtype=torch.int64))
+
+
+class BranchOnABlank(OfTexts):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        if (ids == 33).any():
+            return super().forward(ids) * 2
+        return super().forward(ids)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_trace_of_texts_takes_every_length(tmp_path: Path, precision: Precision) -> None:
+    model = OfTexts().eval()
+    loaded = torch.jit.load(str(trace(model, (16,), tmp_path, dtype="int64", precision=precision)))
+    for batch, length in ((1, 1), (3, 16), (2, 40)):
+        ids = torch.randint(1, 257, (batch, length))
+        ids[0, (length + 1) // 2 :] = 0
+        assert torch.allclose(loaded(ids), model(ids), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (BakedLength(), "differs from the model at batch 1 and length 1 by up to"),
+        (BakedPlaces(), r"the traced module fails at batch 1 and length 2: .*size of tensor"),
+        (BranchOnABlank(), r"test_trace\.py:\d+: the model decides by its data"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_model_of_texts_that_a_trace_cannot_follow_is_refused(
+    tmp_path: Path, model: nn.Module, said: str
+) -> None:
+    with pytest.raises(ExportError, match=said):
+        trace(model, (16,), tmp_path, dtype="int64")
+    assert not (tmp_path / TRACED).exists()

@@ -1,9 +1,8 @@
-"""What samples, splits and checkpoints are by themselves, without torch."""
+"""What splits and checkpoints are by themselves, without torch."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import re
 import subprocess
@@ -15,22 +14,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from handlers.spec import TableSpec, spec_to_dict
+from handlers.spec import spec_to_dict
 from recipes.errors import TrainError
 from tests.projects import ROOT
+from tests.specs import numbers
 from tests.train.conftest import image_samples, table_samples
-from train.types import ImageSamples, Meta, Samples, Splits, read_meta, write_meta
+from train.samples import Fault, ImageSamples, Samples
+from train.types import Meta, Splits, read_meta, write_meta
 
-SPEC = TableSpec(
-    columns=("a",),
-    mean=(0.1,),
-    std=(3.0,),
-    target="y",
-    target_mean=1.0,
-    target_std=2.0,
-)
+SPEC = numbers(("a",), center=(0.1,), scale=(3.0,), target_mean=1.0, target_std=2.0)
 META = Meta(
     task="regression",
     preprocess=spec_to_dict(SPEC),
@@ -45,6 +38,7 @@ META = Meta(
     device="cpu",
     splits={"train": "0" * 64},
     split_sizes={"train": 10},
+    faults=[Fault(where="a.csv row 7", what="price is 'nan'")],
     versions={"torch": "2"},
 )
 
@@ -52,6 +46,7 @@ META = Meta(
 def splits_of(samples: Samples, train: list[int], validation: list[int], test: list[int]) -> Splits:
     return Splits(
         samples=samples,
+        contents=tuple(samples.content(index).hex() for index in range(len(samples))),
         train=np.sort(train),
         validation=np.sort(validation),
         test=np.sort(test),
@@ -64,50 +59,6 @@ def rearranged(samples: Samples, order: list[int]) -> Samples:
         images = [samples.images[index] for index in order]
         return dataclasses.replace(samples, images=images, targets=samples.targets[order])
     return dataclasses.replace(samples, rows=samples.rows[order], targets=samples.targets[order])
-
-
-def test_the_content_of_an_image_is_its_pixels_and_its_shape() -> None:
-    flat = np.zeros((2, 8), dtype=np.uint8)
-    samples = ImageSamples(
-        images=[flat, flat.copy(), flat.reshape(4, 4), flat + 1],
-        targets=np.zeros(4, dtype=np.int64),
-        labels=("a", "b"),
-    )
-    contents = [samples.content(index) for index in range(4)]
-    assert contents[0] == contents[1]
-    assert len(set(contents)) == 3
-
-
-def test_the_content_of_an_image_does_not_depend_on_how_it_lies_in_memory() -> None:
-    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    samples = ImageSamples(
-        images=[image, np.asfortranarray(image), np.repeat(image, 2, axis=1)[:, ::2]],
-        targets=np.zeros(3, dtype=np.int64),
-        labels=("a", "b"),
-    )
-    assert samples.content(0) == samples.content(1) == samples.content(2)
-
-
-def test_the_two_zeros_are_one_content() -> None:
-    samples = table_samples(2)
-    samples.rows[:] = [[0.0, 1.0, 2.0], [-0.0, 1.0, 2.0]]
-    assert samples.content(0) == samples.content(1)
-
-
-def test_the_target_is_no_part_of_the_content() -> None:
-    samples = table_samples()
-    other = dataclasses.replace(samples, targets=samples.targets + 1)
-    assert samples.content(3) == other.content(3)
-
-
-def test_a_request_is_the_sample_without_loss() -> None:
-    images, rows = image_samples(), table_samples()
-    body, content_type = images.request(4)
-    assert content_type == "image/png"
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(body))), images.images[4])
-    body, content_type = rows.request(4)
-    assert content_type == "application/json"
-    assert json.loads(body) == dict(zip("abc", rows.rows[4].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("samples", [image_samples(12), table_samples(12)], ids=["image", "table"])
@@ -189,7 +140,7 @@ def test_missing_meta_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_needs_torch() -> None:
-    code = "import sys, train.types, train.splits; assert 'torch' not in sys.modules"
+    code = "import sys, train.types, train.splits, train.card; assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

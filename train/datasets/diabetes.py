@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_diabetes
 
-from train.types import TableSamples
+from train.samples import TableSamples
 
 
 def load() -> TableSamples:

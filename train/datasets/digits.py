@@ -8,15 +8,25 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from train.types import ImageSamples
+from train.few import few
+from train.samples import ImageSamples
 
 
-def load() -> ImageSamples:
-    """Return the images as a client could send them: 0…16 of the source become 0…255."""
+def load(*, labels: list[int] | None = None, learned: int = 0) -> ImageSamples:
+    """Return the images as a client could send them: 0…16 of the source become 0…255.
+
+    Only those of `labels`, where they are given. With `learned`, so many of each label are there
+    to learn from, and all others are for the test.
+    """
     digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    wanted = [*range(10)] if labels is None else labels
+    chosen = np.isin(digits.target, wanted)
+    images = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    targets = np.array([wanted.index(digit) for digit in digits.target[chosen]], dtype=np.int64)
+    every = dict.fromkeys(range(len(wanted)), learned)
     return ImageSamples(
         images=list(images),
-        targets=digits.target.astype(np.int64),
-        labels=tuple(str(name) for name in digits.target_names),
+        targets=targets,
+        labels=tuple(str(digit) for digit in wanted),
+        fixed=few([image.tobytes() for image in images], targets, every) if learned else (),
     )

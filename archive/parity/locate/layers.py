@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch.onnx import ONNXProgram
 
@@ -27,7 +26,7 @@ class Trial:
 
     program: ONNXProgram
     graph: OnnxGraph
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     optimised: bool
     threads: int
 
@@ -67,7 +66,7 @@ class Compared:
 
 
 def layer_errors(
-    program: ONNXProgram, onnx: Path, inputs: NDArray[np.float32], *, threads: int
+    program: ONNXProgram, onnx: Path, inputs: NDArray[Any], *, threads: int
 ) -> list[Layer]:
     """Compare every value of a file that the checkpoint has too, in the graph's order.
 

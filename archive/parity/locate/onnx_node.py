@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 from torch.onnx import ONNXProgram
@@ -33,7 +32,7 @@ _NAMED = (
 def locate_onnx(
     program: ONNXProgram,
     onnx: Path,
-    inputs: NDArray[np.float32],
+    inputs: NDArray[Any],
     *,
     backend: OnnxBackend,
     k: float,

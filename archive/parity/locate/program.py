@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
@@ -51,7 +50,7 @@ def value_names(program: torch.onnx.ONNXProgram, outputs: Sequence[str]) -> dict
     return names | dict(zip(made, outputs, strict=False))
 
 
-def walk(program: torch.onnx.ONNXProgram, inputs: NDArray[np.float32]) -> Iterator[Step]:
+def walk(program: torch.onnx.ONNXProgram, inputs: NDArray[Any]) -> Iterator[Step]:
     """Run the program on `(n, *shape)` in both precisions at once, one node at a time.
 
     Values are freed after their last use: do not keep the steps. Shared memory: do not write.

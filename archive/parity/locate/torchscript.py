@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -56,7 +55,7 @@ class Wrong:
 
 
 def locate_torchscript(
-    eager: nn.Module, traced: Path, inputs: NDArray[np.float32], *, k: float, floor: float
+    eager: nn.Module, traced: Path, inputs: NDArray[Any], *, k: float, floor: float
 ) -> Divergence | None:
     """Return the first module whose error is above `k` times the checkpoint's plus `floor`.
 
@@ -104,7 +103,7 @@ def load_traced(path: Path) -> Any:
 
 
 def first_wrong(
-    eager: nn.Module, loaded: Any, inputs: NDArray[np.float32], *, k: float, floor: float
+    eager: nn.Module, loaded: Any, inputs: NDArray[Any], *, k: float, floor: float
 ) -> Wrong | None:
     """Run the checkpoint, and ask the trace about each call of each module as it ends.
 
@@ -119,7 +118,7 @@ def first_wrong(
     return None
 
 
-def _watched(eager: nn.Module, watch: _Watch, inputs: NDArray[np.float32]) -> Wrong | None:
+def _watched(eager: nn.Module, watch: _Watch, inputs: NDArray[Any]) -> Wrong | None:
     hooks = []
     for module in eager.modules():
         hooks.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))

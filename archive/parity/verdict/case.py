@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from archive.parity.texts import is_text
 from archive.parity.types import BackendName, Case, Check, Problem
 from archive.parity.verdict.judge import Expected, Measured, measure, ratios, what_of
 from archive.parity.verdict.task import allowance, flips
@@ -118,9 +119,10 @@ def _faults(
             ratio=worst,
         )
     if batch_ratio > 1:
+        alone = "alone, without padding" if is_text(trial.expected.group.rows) else "alone"
         yield trial.fault(
             "invariance",
-            f"a row among others is not what it is alone, by {batch_ratio:.3g} times what is "
+            f"a row among others is not what it is {alone}, by {batch_ratio:.3g} times what is "
             "allowed",
             ratio=batch_ratio,
         )

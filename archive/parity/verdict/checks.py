@@ -39,6 +39,13 @@ def checkpoint_faults(judge: Judge) -> Iterator[Fault]:
             text="two runs on the same rows differ: the checkpoint draws at random, as dropout "
             "does that does not look at eval mode",
         )
+    elif judge.padded:
+        yield Fault(
+            check="invariance",
+            backend="checkpoint",
+            text="a text's output depends on the padding behind it, so that its answer is another "
+            "one beside longer texts: look for a mean or a maximum that has no mask",
+        )
     elif judge.dependent:
         yield Fault(
             check="invariance",

@@ -11,6 +11,7 @@ from torch import nn
 
 from archive.parity.backends import Array, Run, reference_backend
 from archive.parity.inputs import Group
+from archive.parity.texts import halves, is_text, trimmed
 from archive.parity.types import BackendName, Tolerance
 from archive.parity.verdict.tolerance import UNLIKE, Floats, calibrate, error_of, limits
 from archive.parity.verdict.wobble import wobbling
@@ -78,9 +79,9 @@ class Judge:
     """Runs the checkpoint in float64 and in each precision that is exported.
 
     The rows of `real` calibrate the tolerance; outputs of `one_unit` do so together. `dependent`
-    says whether a row's answer depends on its neighbours in the batch, `random` whether two runs
-    differ. `undecided` names the rows that are not judged, `failing` says on which groups the
-    checkpoint itself fails.
+    says whether a row's answer depends on its neighbours in the batch, `padded` whether a text's
+    depends on the padding behind it, `random` whether two runs differ. `undecided` names the rows
+    that are not judged, `failing` says on which groups the checkpoint itself fails.
 
     Raises `ParityError` when it fails on the real rows.
     """
@@ -97,11 +98,12 @@ class Judge:
         self._model, self.yardsticks, self._chunk = model, yardsticks, chunk
         self.undecided: list[str] = []
         self.failing: dict[str, str] = {}
-        self.dependent = self.random = False
+        self.dependent = self.padded = self.random = False
         reference = reference_backend(model)
         try:
             answered = self._answers(reference, real)
             self._look_at_rows_alone(reference, real.rows, answered.reference)
+            self._look_at_padding(reference, real.rows)
         except RuntimeError as error:
             raise ParityError(f"the checkpoint fails on {real.kind} samples: {error}") from error
         self.calibrations = {
@@ -202,7 +204,8 @@ class Judge:
         """
         row = int((second - error[: len(alone)]).max(axis=1).argmax())
         if second[row].max() > UNLIKE * max(error.max(), np.finfo(np.float32).tiny):
-            there = np.nan_to_num(reference[row]) - np.nan_to_num(double(alone[row : row + 1])[0])
+            [by_itself] = in_parts(double, alone[row : row + 1], 1)
+            there = np.nan_to_num(reference[row]) - np.nan_to_num(by_itself)
             self.dependent |= bool(np.abs(there).max() > second[row].max() / 2)
 
     def _look_at_rows_alone(self, double: Run, rows: Array, together: Floats) -> None:
@@ -211,12 +214,24 @@ class Judge:
         alone = in_parts(double, few, 1)
         if self._chunk == 1 or len(rows) == 1:
             # They were alone then, too.
-            together = double(np.concatenate([few, rows[-len(few) :]]))
-        difference = np.abs(np.nan_to_num(alone) - np.nan_to_num(together[: len(few)])).max()
-        # Far above what float64 rounds, far below what float32 shows.
-        if difference > 1e-9 * np.abs(np.nan_to_num(alone)).max():
+            together = double(trimmed(np.concatenate([few, rows[-len(few) :]])))
+        if _unlike(alone, together[: len(few)]):
             self.dependent = True
             self.random = not np.array_equal(alone, in_parts(double, few, 1), equal_nan=True)
+
+    def _look_at_padding(self, double: Run, rows: Array) -> None:
+        """Find texts to which float64 gives another answer when padding stands behind them."""
+        if is_text(rows):
+            few = halves(rows[:3])
+            alone = in_parts(double, few, 1)
+            behind = np.concatenate([double(row[None]) for row in few])
+            self.padded = _unlike(alone, behind)
+
+
+def _unlike(outputs: Floats, others: Floats) -> bool:
+    """Whether outputs in float64 differ: far above what that rounds, below what float32 shows."""
+    difference = np.abs(np.nan_to_num(outputs) - np.nan_to_num(others)).max()
+    return bool(difference > 1e-9 * np.abs(np.nan_to_num(outputs)).max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,8 +249,10 @@ def what_of(group: Group) -> str:
 
 
 def in_parts(run: Run, rows: Array, batch: int) -> Floats:
-    """Return the outputs of rows that go through in batches."""
-    parts: Sequence[Floats] = [run(rows[i : i + batch]) for i in range(0, len(rows), batch)]
+    """Return the outputs of rows that go through in batches, each as long as its longest text."""
+    parts: Sequence[Floats] = [
+        run(trimmed(rows[i : i + batch])) for i in range(0, len(rows), batch)
+    ]
     return np.concatenate(parts)
 
 

@@ -16,6 +16,7 @@ from archive.answers.check import Model, check_answers, served_exports
 from archive.model_config import handler_options
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Finding, Verdict, register
+from handlers.spec import Dtype
 from recipes.types import Recipe
 from train.types import Meta
 
@@ -33,7 +34,7 @@ from PIL import Image
 from handlers.classify_image import ranked_labels
 from handlers.predict_table import row_values
 from handlers.preprocess import image_tensor, table_tensor
-from handlers.read import read_image, read_table
+from handlers.read import read_image, read_table, read_text
 from handlers.service import Service
 
 read, answer = {read}, {answer}
@@ -46,8 +47,8 @@ handle = service.handle
 
 
 @cache
-def _exports(traced: Path, onnx: Path) -> dict[str, Model]:
-    return served_exports({traced.name: traced, onnx.name: onnx}, threads=1)
+def _exports(traced: Path, onnx: Path, dtype: Dtype) -> dict[str, Model]:
+    return served_exports({traced.name: traced, onnx.name: onnx}, threads=1, dtype=dtype)
 
 
 def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta) -> Verdict:
@@ -56,7 +57,7 @@ def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta) -> Verdict:
         recipe,
         meta,
         healthy.splits,
-        _exports(healthy.traced, healthy.onnx),
+        _exports(healthy.traced, healthy.onnx, healthy.dtype),
         handler_options(recipe),
     )
     return Verdict(found=tuple(_finding(text, recipe) for text in report.problems))
@@ -89,10 +90,10 @@ def in_handler(
 
     def registered(fault: Callable[[], str]) -> Callable[[], str]:
         def judge(healthy: Healthy, folder: Path) -> Verdict:
-            table = healthy.recipe.task == "regression"
+            kind = healthy.checkpoint.meta.spec.kind
             source = _HEAD.format(
-                read="read_table" if table else "read_image",
-                answer="row_values" if table else "ranked_labels",
+                read=f"read_{kind}",
+                answer="row_values" if kind == "table" else "ranked_labels",
                 source=fault(),
             )
             name = fault.__name__
@@ -180,6 +181,12 @@ def read(body, spec):
     values = [[row[name] for name in sorted(row)]]
     return table_tensor(np.array(values, dtype=np.float64), spec)
 """
+
+
+@in_handler("text", backends=READING, says=f"{_ANOTHER_TENSOR} up to 1:")
+def bytes_not_told_from_padding() -> str:
+    """The handler gives the bytes themselves to the model, and training their values plus 1."""
+    return "def read(body, spec): return read_text(body, spec) - 1"
 
 
 @in_handler("residual", says="is the label map that of training?")
@@ -291,6 +298,18 @@ class Service(Service):
 @in_handler("residual", says="fails over a whole batch")
 def bad_request_stops_the_batch() -> str:
     """One request that is no image makes the handler fail, and its neighbours with it."""
+    return """
+class Service(Service):
+    def answers(self, data):
+        for fields in data:
+            Image.open(io.BytesIO(fields["body"]))
+        return super().answers(data)
+"""
+
+
+@in_handler("residual", says="a request that is none is answered with 500")
+def bad_request_is_the_servers_fault() -> str:
+    """A request that is no image is answered as if the server were to blame."""
     return """
 def read(body, spec): return image_tensor(Image.open(io.BytesIO(body)), spec)[None]
 """

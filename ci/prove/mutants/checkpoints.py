@@ -23,9 +23,9 @@ from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import ONNX, Verdict, by_gate, register
 from ci.prove.mutants.networks import Residual
 from ci.prove.mutants.onnx_values import reweigh
-from ci.prove.mutants.traced import TRACE, write_trace
+from ci.prove.mutants.traced import TRACE, MeanOfPadding, write_trace
 from handlers.spec import spec_to_dict
-from train.types import ImageSamples
+from train.samples import ImageSamples
 
 CHECKPOINT = ("checkpoint",)
 
@@ -196,9 +196,17 @@ def _exported(healthy: Healthy, folder: Path, kind: type[nn.Module]) -> Verdict:
 
 def _all_exports(healthy: Healthy, folder: Path, eager: nn.Module) -> Candidate:
     candidate = healthy.candidate()
-    path = export_onnx(eager, healthy.shape, 20, folder, origin=candidate.origin)
-    traced = write_trace(eager, healthy.shape, folder, origin=candidate.origin)
+    path = export_onnx(
+        eager, healthy.shape, 20, folder,
+        dtype=healthy.dtype, dynamic=candidate.dynamic, origin=candidate.origin,
+    )  # fmt: skip
+    traced = write_trace(eager, healthy.shape, folder, origin=candidate.origin, dtype=healthy.dtype)
     return replace(candidate, eager=eager, yardstick=eager, traced=traced, onnx=path)
+
+
+def padding_in_the_mean(healthy: Healthy, folder: Path) -> Verdict:
+    """The checkpoint's mean over a text counts the padding behind it, and all exports follow."""
+    return _exported(healthy, folder, MeanOfPadding)
 
 
 _RECORDED = "here, and training recorded"
@@ -220,6 +228,11 @@ register(
     checkpoint_draws_at_random, checkpoint_draws_at_random, "residual",
     check="invariance", backends=CHECKPOINT, too=(*ONNX, *TRACE),
     says="at random",
+)  # fmt: skip
+register(
+    padding_in_the_mean, padding_in_the_mean, "text",
+    check="invariance", backends=CHECKPOINT, too=(*ONNX, *TRACE),
+    says="depends on the padding behind it",
 )  # fmt: skip
 register(
     fused_to_another_gelu, fused_to_another_gelu, "table",

@@ -18,17 +18,19 @@ from archive.parity.compare import Candidate
 from archive.parity.gate import Subject
 from archive.parity.subject import subject_of
 from ci.prove.mutants.networks import Colour, Masks, Residual, Standardised, Tokens
-from ci.prove.mutants.samples import crops, few_digits
+from ci.prove.mutants.samples import crops, few_digits, words
+from handlers.spec import Dtype
 from recipes.types import Recipe
-from train.checkpoint import save_checkpoint
-from train.data import fit_preprocess, inputs_of, targets_of
 from train.datasets import diabetes
-from train.fit import fit
-from train.metrics import evaluate
-from train.models import mlp
+from train.leakage import duplicates
+from train.learned import NOTHING
+from train.models import mlp, text_cnn, text_gru
+from train.preprocess import fit_preprocess
+from train.run import learn
+from train.samples import Samples
 from train.splits import split
 from train.trace import TRACED, trace
-from train.types import Checkpoint, Samples, Splits
+from train.types import Checkpoint, Opened, Splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,14 @@ _TABLE = {
     "postprocess": {"decimals": 2},
     "serve": {"handler": "predict_table"},
 }
+_TEXT = {
+    "task": "classification",
+    "data": {"dataset": "words"},
+    "preprocess": {"kind": "text", "max_bytes": 48},
+    "fit": {"epochs": 4, "learning_rate": 2e-2, "schedule": "one_cycle"},
+    "postprocess": {"top_k": 2},
+    "serve": {"handler": "classify_text"},
+}
 PLANS: dict[str, Plan] = {
     "residual": Plan(samples=few_digits, network=Residual, recipe=_IMAGES),
     "colour": Plan(samples=crops, network=Colour, recipe=_COLOUR),
@@ -68,15 +78,16 @@ PLANS: dict[str, Plan] = {
     "masks": Plan(samples=few_digits, network=Masks, recipe=_IMAGES),
     "standardised": Plan(samples=few_digits, network=Standardised, recipe=_IMAGES),
     "table": Plan(samples=diabetes.load, network=lambda: mlp.build((10,), 1), recipe=_TABLE),
+    "text": Plan(samples=words, network=lambda: text_cnn.build((48,), 3, width=8), recipe=_TEXT),
+    "recurrent": Plan(
+        samples=words, network=lambda: text_gru.build((48,), 3, width=8, hidden=16), recipe=_TEXT
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthy:
-    """A trained model with its exports. `eager` is the checkpoint, in eval mode: not to be changed.
-
-    `inputs` and `targets` are those of the training split, preprocessed.
-    """
+    """A trained model with its exports. `eager` is the checkpoint, in eval mode."""
 
     recipe: Recipe
     splits: Splits
@@ -91,6 +102,11 @@ class Healthy:
         """The shape of one preprocessed sample."""
         return self.checkpoint.meta.spec.shape
 
+    @property
+    def dtype(self) -> Dtype:
+        """What the numbers of a preprocessed sample are."""
+        return self.checkpoint.meta.spec.dtype
+
     def candidate(self) -> Candidate:
         """Return what the gate compares."""
         return Candidate(
@@ -99,7 +115,7 @@ class Healthy:
             traced=self.traced,
             onnx=self.onnx,
             origin=sha256_file(self.checkpoint.weights),
-            dynamic=self.recipe.export.dynamic_axes,
+            dynamic=self.recipe.dynamic_axes,
         )
 
     def subject(self) -> Subject:
@@ -115,23 +131,18 @@ def make(name: str, folder: Path, *, seed: int = 0) -> Healthy:
     samples = plan.samples()
     splits = split(samples, validation=0.15, test=0.2, salt="")
     spec = fit_preprocess(recipe, splits)
-    training, validation, test = (
-        (inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
-        for indices in (splits.train, splits.validation, splits.test)
-    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fitted = fit(plan.network(), training, validation, recipe, lambda *_: None)
-    tested = evaluate(fitted.model, *test, recipe.task)
-    checkpoint = save_checkpoint(fitted, tested, spec, splits, recipe, folder)
+        opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
+        checkpoint = learn(plan.network(), opened, spec, recipe, folder)
     # What was written is what is exported.
     eager = plan.network()
     eager.load_state_dict(load_file(checkpoint.weights))
     origin = sha256_file(checkpoint.weights)
-    trace(eager.eval(), spec.shape, folder, origin=origin)
+    trace(eager.eval(), spec.shape, folder, dtype=spec.dtype, origin=origin)
     export_onnx(
         eager, spec.shape, recipe.export.opset, folder,
-        dynamic=recipe.export.dynamic_axes, origin=origin,
+        dtype=spec.dtype, dynamic=recipe.dynamic_axes, origin=origin,
     )  # fmt: skip
     return Healthy(
         recipe=recipe,

@@ -156,6 +156,14 @@ def average_instead_of_maximum(model: ModelProto) -> None:
     )
 
 
+@in_onnx("text", node="ReduceMax n0", says=r"it reads relu_1, and the checkpoint's own .* mul_2")
+def padding_in_the_maximum(model: ModelProto) -> None:
+    """The maximum over a text is taken before padding is masked."""
+    maximum = node_of(model, "n0")
+    masked = next(each for each in model.graph.node if maximum.input[0] in each.output)
+    maximum.input[0] = masked.input[0]
+
+
 @in_onnx("residual", node="Transpose extra", says="no such node")
 def flattened_channels_last(model: ModelProto) -> None:
     """Maps are flattened with their channels last."""

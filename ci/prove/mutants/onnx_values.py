@@ -125,6 +125,12 @@ def one_embedding_wrong(model: ModelProto) -> None:
     reweigh(model, "levels.weight", change)
 
 
+@in_onnx("text", node="Gather node_embedding", says=r"embedding\.weight is .* of 2056")
+def bytes_off_by_one(model: ModelProto) -> None:
+    """Each byte has the embedding of the one before it."""
+    reweigh(model, "embedding.weight", lambda values: np.roll(values, 1, axis=0))
+
+
 @in_onnx("tokens", node="MatMul node_MatMul_44", says=r"differs in .* of 256")
 def square_matrix_transposed(model: ModelProto) -> None:
     """A square weight is the wrong way round."""

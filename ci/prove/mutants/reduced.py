@@ -42,7 +42,10 @@ def in_bfloat16(healthy: Healthy, folder: Path) -> Candidate:
     candidate = healthy.candidate()
     traced = folder / TRACED
     if not traced.exists():
-        trace(healthy.eager, healthy.shape, folder, precision="bf16", origin=candidate.origin)
+        trace(
+            healthy.eager, healthy.shape, folder,
+            dtype=healthy.dtype, precision="bf16", origin=candidate.origin,
+        )  # fmt: skip
     yardstick = in_precision(healthy.eager, "bf16")
     return replace(candidate, yardstick=yardstick, traced=traced, precision="bf16")
 

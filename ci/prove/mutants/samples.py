@@ -8,13 +8,16 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from train.datasets import digits
-from train.types import ImageSamples
+from train.samples import ImageSamples, TextSamples
 
 _DIGITS = 700
 _CROPS = 300
 # Where each label's crops are taken from: the photograph, and the share of its height.
 _PLACES = {"sky": (0, 0.0, 0.4), "temple": (0, 0.4, 1.0), "flower": (1, 0.0, 1.0)}
 _SIDES = (24, 96)
+# What each label's words are made of; one word in five is of any label.
+_LETTERS = {"greek": "αβγδεζηθικλμνξο", "latin": "abcdefghijklmno", "mixed": "nopqrstuνξοπρστυ"}
+_TEXTS, _FOREIGN = 360, 0.2
 
 
 @cache
@@ -45,3 +48,21 @@ def crops() -> ImageSamples:
     return ImageSamples(
         images=images, targets=np.array(targets, dtype=np.int64), labels=tuple(_PLACES)
     )
+
+
+@cache
+def words() -> TextSamples:
+    """Return texts of one to nine words, with the alphabet that most of them are of."""
+    chance = np.random.default_rng(0)
+    alphabets = [[*letters] for letters in _LETTERS.values()]
+    targets = np.arange(_TEXTS, dtype=np.int64) % len(alphabets)
+
+    def word(target: int) -> str:
+        of = target if chance.uniform() > _FOREIGN else int(chance.integers(len(alphabets)))
+        return "".join(chance.choice(alphabets[of], size=int(chance.integers(1, 8))))
+
+    texts = [
+        " ".join(word(int(target)) for _ in range(int(chance.integers(1, 10))))
+        for target in targets
+    ]
+    return TextSamples(texts=texts, targets=targets, labels=tuple(_LETTERS))

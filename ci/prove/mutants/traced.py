@@ -16,6 +16,9 @@ from torch.nn import functional
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Verdict, by_gate, register
 from ci.prove.mutants.networks import Colour, Residual, Tokens
+from handlers.spec import PADDING, Dtype
+from train.examples import drawn
+from train.models.text_cnn import TextCnn
 from train.trace import ORIGIN, TRACED
 
 Fault = Callable[[nn.Module], None]
@@ -23,15 +26,21 @@ TRACE = ("torchscript",)
 
 
 def write_trace(
-    network: nn.Module, shape: tuple[int, ...], folder: Path, *, origin: str, batch: int = 2
+    network: nn.Module,
+    shape: tuple[int, ...],
+    folder: Path,
+    *,
+    origin: str,
+    batch: int = 2,
+    dtype: Dtype = "float32",
 ) -> Path:
     """Trace a network in the state that it is in, without the checks of `train.trace`."""
     path = folder / TRACED
     with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
+        example = drawn(batch, shape, dtype, torch.manual_seed(0))
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            network, torch.randn(batch, *shape), check_trace=False
+            network, example, check_trace=False
         )
         traced.save(str(path), _extra_files={ORIGIN: origin} if origin else {})
     return path
@@ -54,7 +63,9 @@ def in_trace(
             fault(network)
             candidate = healthy.candidate()
             origin = candidate.origin if check != "origin" else other
-            path = write_trace(network, healthy.shape, folder, origin=origin, batch=batch)
+            path = write_trace(
+                network, healthy.shape, folder, origin=origin, batch=batch, dtype=healthy.dtype
+            )
             return by_gate(replace(candidate, traced=path), healthy.subject())
 
         register(judge, fault, base, check=check, backends=TRACE, node=node, says=says)
@@ -194,6 +205,42 @@ class _Fixed(Colour):
 def traced_for_one_size(network: nn.Module) -> None:
     """`int(side)` became a constant when the model was traced."""
     network.__class__ = _Fixed
+
+
+class MeanOfPadding(TextCnn):
+    """Divides by the length of the batch, where the sum is that of a text."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return logits `(N, outputs)` of the numbers of bytes `(N, L)`."""
+        there = (ids != PADDING).unsqueeze(1).to(self.embedding.weight.dtype)
+        features = torch.relu(self.first(self.embedding(ids).transpose(1, 2))) * there
+        features = torch.relu(self.second(features)) * there
+        both = torch.cat([features.amax(dim=2), features.mean(dim=2)], dim=1)
+        logits: torch.Tensor = self.head(self.dropout(both))
+        return logits
+
+
+@in_trace("text", check="invariance", node=r"TextCnn \(root\)", says="alone, without padding, by")
+def traced_with_padding_in_the_mean(network: nn.Module) -> None:
+    """The mean over a text counted the padding behind it when the model was traced."""
+    network.__class__ = MeanOfPadding
+
+
+class _OneLength(TextCnn):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        there = (ids != PADDING).unsqueeze(1).to(self.embedding.weight.dtype)
+        features = torch.relu(self.first(self.embedding(ids).transpose(1, 2))) * there
+        features = torch.relu(self.second(features)) * there
+        mean = features.sum(dim=2) / there.sum(dim=2).clamp(min=1)
+        most = features.reshape(ids.shape[0], -1, int(ids.shape[1])).amax(dim=2)
+        logits: torch.Tensor = self.head(self.dropout(torch.cat([most, mean], dim=1)))
+        return logits
+
+
+@in_trace("text", check="runs", node=r"TextCnn \(root\)", says="fails to run: .*invalid for input")
+def traced_for_one_length(network: nn.Module) -> None:
+    """`int(ids.shape[1])` became a constant when the model was traced."""
+    network.__class__ = _OneLength
 
 
 @in_trace("residual", check="origin", other="0" * 64, says="from weights 000000000000…, not")

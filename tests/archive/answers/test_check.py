@@ -41,7 +41,11 @@ def test_requests_are_spread_over_the_test_split_and_not_too_many(proven_table: 
     assert len(splits.test) > MOST
     assert checked(proven_table, splits=splits).requests == MOST
     few = Splits(
-        samples=samples, train=splits.train, validation=splits.validation, test=splits.test[:1]
+        samples=samples,
+        contents=splits.contents,
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test[:1],
     )
     assert checked(proven_table, splits=few).requests == 1
 
@@ -219,12 +223,27 @@ def test_a_bad_request_that_spoils_its_batch_is_named(
     proven_image: Proven, handler: Callable[..., str]
 ) -> None:
     code = (
+        "class Service(Service):\n"
+        "    def answers(self, data):\n"
+        "        for each in data:\n"
+        "            assert bytes(each['body'])[:4] == bytes([137]) + b'PNG', 'no image'\n"
+        "        return super().answers(data)\n"
+    )
+    assert said(checked(proven_image, handler(code))) == (
+        "model.onnx: fails over a whole batch: AssertionError: no image"
+    )
+
+
+def test_a_fault_of_the_handler_is_its_own_requests_alone(
+    proven_image: Proven, handler: Callable[..., str]
+) -> None:
+    code = (
         "def read(body, spec):\n"
         "    assert bytes(body)[:4] == bytes([137]) + b'PNG', 'no image'\n"
         "    return read_image(body, spec)\n"
     )
     assert said(checked(proven_image, handler(code, read="read"))) == (
-        "model.onnx: fails over a whole batch: AssertionError: no image"
+        "model.onnx: a request that is none is answered with 500, not with a 4xx"
     )
 
 

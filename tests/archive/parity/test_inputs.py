@@ -10,7 +10,8 @@ from PIL import Image
 from archive.parity.backends import Array
 from archive.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
 from handlers.preprocess import image_tensor
-from handlers.spec import ImageSpec, TableSpec
+from handlers.spec import ImageSpec
+from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -18,8 +19,8 @@ COLOUR = ImageSpec(
     channels=3, height=6, width=8, fit="stretch", interpolation="bilinear",
     mean=(0.5, 0.25, 0.75), std=(0.25, 0.5, 0.125),
 )  # fmt: skip
-TABLE = TableSpec(
-    columns=("a", "b", "c"), mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 3.0),
+TABLE = numbers(
+    ("a", "b", "c"), center=(0.0, 1.0, 2.0), scale=(1.0, 2.0, 3.0),
     target="y", target_mean=0.0, target_std=1.0,
 )  # fmt: skip
 ROWS = np.array([[-1.5, 0.5, -2.0], [1.25, -0.25, 3.0], [0.0, 4.0, 0.0]], dtype=np.float32)

@@ -27,13 +27,13 @@ def test_there_are_enough_of_them() -> None:
     assert len(MUTANTS) >= 20
 
 
-def test_search_shows_flips_of_int8_that_held_out_samples_do_not(shelf: Shelf) -> None:
+def test_search_shows_more_flips_of_int8_than_held_out_samples_do(shelf: Shelf) -> None:
     healthy = shelf("residual")
     report = run_gate(quantised(healthy), healthy.subject(), DECLARED).report
     [held_out] = [each for each in report.agreement if each.backend == "int8"]
-    assert (held_out.flips, held_out.drop) == (0, 0.0)
     assert report.search is not None
-    assert report.search.flips > 0
+    assert report.search.flips > 3 * held_out.flips
+    assert report.search.flips > 3
 
 
 MUTANT = Mutant(

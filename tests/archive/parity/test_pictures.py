@@ -11,7 +11,8 @@ from PIL import Image
 
 from archive.parity.pictures import columns, picture
 from handlers.preprocess import image_tensor, table_tensor
-from handlers.spec import ImageSpec, TableSpec
+from handlers.spec import ImageSpec
+from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -23,8 +24,8 @@ def spec(channels: int, height: int = 5, width: int = 7) -> ImageSpec:
     )  # fmt: skip
 
 
-TABLE = TableSpec(
-    columns=("age", "mass", "share"), mean=(48.5, 1e6, 0.0), std=(13.1, 2e5, 1e-6),
+TABLE = numbers(
+    ("age", "mass", "share"), center=(48.5, 1e6, 0.0), scale=(13.1, 2e5, 1e-6),
     target="y", target_mean=0.0, target_std=1.0,
 )  # fmt: skip
 

@@ -17,7 +17,6 @@ from archive.parity.report import WORST, report_of, worst_of
 from archive.parity.types import ParityReport
 from archive.parity.verdict.task import losses
 from archive.types import to_json
-from handlers.spec import TableSpec
 from tests.archive.parity.files import (
     COLUMNS,
     NET,
@@ -31,6 +30,7 @@ from tests.archive.parity.files import (
     traced_file,
 )
 from tests.archive.proven import one_thread
+from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -40,8 +40,8 @@ with torch.inference_mode():
 TARGETS = LOGITS.argmax(axis=1)
 TARGETS[::10] = (TARGETS[::10] + 1) % 3
 ACCURACY = accuracy_score(TARGETS, LOGITS.argmax(axis=1))
-SPEC = TableSpec(
-    columns=tuple("abcde"), mean=(10.0,) * 5, std=(2.0,) * 5,
+SPEC = numbers(
+    tuple("abcde"), center=(10.0,) * 5, scale=(2.0,) * 5,
     target="y", target_mean=0.0, target_std=1.0,
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from recipes.types import Recipe
 from tests.archive.proven import Proven
 from tests.archive.tiny import image_recipe, table_recipe
 from train.checkpoint import META, WEIGHTS
-from train.data import inputs_of
+from train.tensors import inputs_of
 from train.types import Checkpoint
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from archive.quantise.int8 import Samples
-from handlers.spec import TableSpec
-from train.types import Splits, TableSamples
+from tests.specs import numbers
+from train.samples import TableSamples
+from train.types import Splits
 
 Array = NDArray[np.float32]
 # Of the columns a and b of a row.
@@ -99,12 +100,13 @@ def samples_of(train: int = 300, validation: int = 100) -> Samples:
     table = TableSamples(rows=rows, targets=targets, columns=("a", "b"), target="sum")
     splits = Splits(
         samples=table,
+        contents=("",) * len(table),
         train=np.arange(train),
         validation=np.arange(train, train + validation),
         test=np.arange(train + validation, count),
     )
-    spec = TableSpec(
-        columns=("a", "b"), mean=(0.0, 0.0), std=(1.0, 1.0),
+    spec = numbers(
+        ("a", "b"), center=(0.0, 0.0), scale=(1.0, 1.0),
         target="sum", target_mean=0.0, target_std=1.0,
     )  # fmt: skip
     return Samples(splits=splits, spec=spec, task="regression")

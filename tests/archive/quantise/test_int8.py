@@ -212,7 +212,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image_splits() -> Splits:
     places = np.arange(60)
     return Splits(
-        samples=image_samples(60), train=places[:30], validation=places[30:50], test=places[50:]
+        samples=image_samples(60),
+        contents=("",) * 60,
+        train=places[:30],
+        validation=places[30:50],
+        test=places[50:],
     )
 
 

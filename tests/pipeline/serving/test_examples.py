@@ -28,6 +28,16 @@ def test_the_first_golden_request_becomes_a_file(tmp_path):
     assert example.path.read_bytes() == b"\x89PNG"
 
 
+def test_a_text_becomes_a_file_that_is_called_one(tmp_path):
+    content_type = "text/plain; charset=utf-8"
+    example = write_example(stored(tmp_path, golden("größe", content_type)), tmp_path)
+    assert example == Example(path=tmp_path / "digits.txt", content_type=content_type)
+    assert example.path.read_text(encoding="utf-8") == "größe"
+    assert shlex.split(curl_line("x", URL, None, example, tmp_path))[1:-1] == [
+        "-H", f"Content-Type: {content_type}", "--data-binary", "@digits.txt",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "extra",
     [

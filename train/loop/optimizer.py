@@ -1,0 +1,37 @@
+"""The optimizer of a recipe: each stage at its rate, and no weight decay on norms and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from train.stages import Stage, rate_of
+
+if TYPE_CHECKING:
+    from recipes.types import Fit, Recipe
+
+
+def optimizer_of(stages: Sequence[Stage], recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer. Its last group is the head's."""
+    groups, fit = [*_groups(stages, recipe)], recipe.fit
+    if fit.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=fit.learning_rate, momentum=fit.momentum)
+    kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=fit.learning_rate)
+
+
+def _groups(stages: Sequence[Stage], recipe: Recipe) -> Iterator[dict[str, Any]]:
+    fit: Fit = recipe.fit
+    by_rate: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for place, stage in enumerate(stages):
+        rate = fit.learning_rate * rate_of(recipe.transfer, len(stages), place)
+        for name, parameter in stage.parameters.items():
+            # Norms and biases are of one axis, but for tables of biases as Swin has them: pulling
+            # them to zero is no prior of anything.
+            is_bias = "bias" in name.rpartition(".")[2]
+            decay = fit.weight_decay if parameter.ndim > 1 and not is_bias else 0.0
+            by_rate.setdefault((rate, decay), []).append(parameter)
+    for (rate, decay), parameters in by_rate.items():
+        yield {"params": parameters, "lr": rate, "weight_decay": decay}

@@ -1,0 +1,212 @@
+"""From a recipe to a checkpoint: the whole of training, in order."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from handlers.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
+from recipes.errors import TrainError
+from train import together
+from train.card import data_card
+from train.checkpoint import outputs_of, save_checkpoint
+from train.data import open_dataset
+from train.fit import Fitted, Progress, State, fit, set_determinism
+from train.learned import read_learned
+from train.loop.augment import Augmentation
+from train.loop.batches import Images, Split, Tensors, Texts, in_order
+from train.metrics import Evaluation, evaluate, named
+from train.model import build_model
+from train.preprocess import fit_preprocess
+from train.record import Classified, ModelCard, Predicted, Start, TrainReport
+from train.samples import ImageSamples, SplitName, TextSamples
+from train.scores import classified, predicted
+from train.stages import stages_of
+from train.start import Source, from_file, from_recipe, from_torchvision, load_start
+from train.tensors import inputs_of, targets_of
+from train.types import REPORT, Checkpoint, Opened, Splits, write_report
+from train.wrong import most_wrong
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
+
+
+def train(
+    recipe: Recipe,
+    root: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    parent: Checkpoint | None = None,
+    resumed: State | None = None,
+    keep: Callable[[State], None] = lambda _: None,
+) -> Checkpoint:
+    """Train a recipe's model and write it all to `out`.
+
+    `parent` is the checkpoint of the recipe that this one starts from; for `resumed` and `keep`
+    see `fit`. Raises `TrainError` where the metric is below what the recipe asks for.
+    """
+    ready = prepare(recipe, root, parent)
+    return learn(
+        ready.network, ready.opened, ready.spec, recipe, out, progress,
+        start=ready.start, resumed=resumed, keep=keep,
+    )  # fmt: skip
+
+
+def help_train(
+    recipe: Recipe, root: Path, *, parent: Checkpoint | None = None, resumed: State | None = None
+) -> None:
+    """Do this process's part of what `train` does in another, and write nothing."""
+    ready = prepare(recipe, root, parent)
+    training, validation = (
+        tensors_of(name, recipe, ready.opened.splits, ready.spec)
+        for name in ("train", "validation")
+    )
+    fit(ready.network, training, validation, recipe, lambda *_: None, resumed=resumed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """All that a training begins with."""
+
+    network: nn.Module
+    opened: Opened
+    spec: PreprocessSpec
+    start: Start | None
+
+
+def prepare(recipe: Recipe, root: Path, parent: Checkpoint | None = None) -> Ready:
+    """Seed everything, open the data, build the network and fill it with what it starts from."""
+    set_determinism(recipe.fit.seed, recipe.fit.threads)
+    start = None
+    with together.one_before_others():
+        opened = open_dataset(recipe, read_learned(parent.learned if parent else None))
+        spec = fit_preprocess(recipe, opened.splits)
+        network = build_model(recipe, spec.shape, outputs_of(opened.splits))
+        if (source := source_of(recipe, root, spec, parent)) is not None:
+            start = load_start(network, source, answers_of(opened.splits, spec))
+    return Ready(network=network, opened=opened, spec=spec, start=start)
+
+
+def learn(
+    network: nn.Module,
+    opened: Opened,
+    spec: PreprocessSpec,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress = lambda *_: None,
+    *,
+    start: Start | None = None,
+    resumed: State | None = None,
+    keep: Callable[[State], None] = lambda _: None,
+) -> Checkpoint:
+    """Fit, select on the validation split, measure once on the test split, and write it all."""
+    splits = opened.splits
+    training, validation, test = (
+        tensors_of(name, recipe, splits, spec) for name in ("train", "validation", "test")
+    )
+    fitted = fit(network, training, validation, recipe, progress, resumed=resumed, keep=keep)
+    tested = evaluate(fitted.model, in_order(test, recipe.fit), recipe.task)
+    wanted = recipe.fit.minimum_metric
+    # Written so that NaN does not pass.
+    if wanted is not None and not tested.metric >= wanted:
+        raise TrainError(
+            f"{named(tested.metric, recipe.task)} on the test split, below "
+            f"[fit] minimum_metric = {wanted:g}"
+        )
+    metrics, details = scores(tested, splits, spec)
+    report = TrainReport(
+        task=recipe.task,
+        data=data_card(opened, recipe),
+        model=_model_card(fitted, recipe),
+        start=start,
+        epochs=list(fitted.epochs),
+        best_epoch=fitted.best_epoch,
+        metrics=metrics,
+        classified=details if isinstance(details, Classified) else None,
+        predicted=details if isinstance(details, Predicted) else None,
+        wrong=most_wrong(tested, splits, spec),
+        events=list(fitted.events),
+        environment=_environment(fitted, recipe),
+    )
+    write_report(report, out / REPORT)
+    return save_checkpoint(fitted, tested, metrics, spec, opened, recipe, out)
+
+
+def answers_of(splits: Splits, spec: PreprocessSpec) -> tuple[str, ...]:
+    """Return what a model's outputs stand for: its labels, or the target of a regression."""
+    if splits.samples.labels:
+        return tuple(splits.samples.labels)
+    return (spec.target,) if isinstance(spec, TableSpec) else ()
+
+
+def tensors_of(name: SplitName, recipe: Recipe, splits: Splits, spec: PreprocessSpec) -> Split:
+    """Return a split as batches of tensors; that of training is augmented."""
+    samples, indices = splits.samples, splits.named()[name]
+    if isinstance(spec, ImageSpec):
+        assert isinstance(samples, ImageSamples)
+        changed = Augmentation(recipe.augment, spec, len(samples.labels))
+        return Images(samples, indices, spec, augmentation=changed if name == "train" else None)
+    if isinstance(spec, TextSpec):
+        assert isinstance(samples, TextSamples)
+        return Texts(samples, indices, spec)
+    return Tensors(inputs_of(samples, indices, spec), targets_of(samples, indices, spec))
+
+
+def source_of(
+    recipe: Recipe, root: Path, spec: PreprocessSpec, parent: Checkpoint | None
+) -> Source | None:
+    """Return the weights that the recipe says to start from, if it does."""
+    if recipe.model.weights:
+        return from_torchvision(recipe, spec)
+    if recipe.model.parent is not None:
+        assert parent is not None, "the pipeline builds what a recipe starts from"
+        return from_recipe(recipe.model.parent, parent, spec)
+    if recipe.model.init_from:
+        return from_file(root / recipe.model.init_from, recipe.model.init_from)
+    return None
+
+
+def scores(
+    tested: Evaluation, splits: Splits, spec: PreprocessSpec
+) -> tuple[dict[str, float], Classified | Predicted]:
+    """Return the metrics on a split, the main one first, and what is behind them.
+
+    Raises `TrainError` when one is NaN or infinite.
+    """
+    for name, value in (("loss", tested.loss), ("metric", tested.metric)):
+        if not math.isfinite(value):
+            raise TrainError(
+                f"the {name} on the test split is {value}: look for extreme values in it"
+            )
+    labels = splits.samples.labels
+    return classified(tested, labels) if labels else predicted(tested, spec)
+
+
+def _model_card(fitted: Fitted, recipe: Recipe) -> ModelCard:
+    stages = stages_of(fitted.model)
+    # Later ones moved weights that were not kept.
+    trained = max(epoch.stages for epoch in fitted.epochs[: fitted.best_epoch])
+    return ModelCard(
+        factory=recipe.model.factory,
+        parameters=sum(stage.size for stage in stages),
+        trained=sum(stage.trainable for stage in stages[len(stages) - trained :]),
+        stages=[stage.name for stage in stages],
+    )
+
+
+def _environment(fitted: Fitted, recipe: Recipe) -> dict[str, str]:
+    return {
+        "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        **{name: version(name) for name in ("torch", "torchvision", "numpy")},
+        "device": fitted.device,
+        "threads": str(recipe.fit.threads),
+        "processes": str(recipe.fit.processes),
+    }
