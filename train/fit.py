@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from train.loop.batches import Batches, Split, class_weights, in_order
 from train.loop.memory import is_out_of_memory, peak, release
 from train.loop.optimizer import optimizer_of
 from train.loop.schedule import Schedule
-from train.metrics import evaluate, loss_of, named
+from train.metrics import Pair, evaluate, loss_of, named
 from train.model import fill
 from train.record import Epoch
 from train.stages import set_training, stages_of, training_stages
@@ -273,7 +273,9 @@ class Run:
     def _find_gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         total, count = 0.0, min(self._parts, len(targets))
-        parts = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
+        parts: Iterable[Pair] = [(inputs, targets)]
+        if count > 1:
+            parts = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
         for number, (part, wanted) in enumerate(parts, start=1):
             # Processes that train together tell each other the sum of all parts, once.
             with nullcontext() if number == count else together.unshared(self._shared):

@@ -77,7 +77,9 @@ class Tensors(Split):
         self._inputs = inputs
 
     def __getitem__(self, places: Sequence[int]) -> Pair:
-        return self._inputs[places], self.targets[places]
+        # Once for both: a list becomes a tensor in either.
+        chosen = torch.tensor(places)
+        return self._inputs[chosen], self.targets[chosen]
 
 
 class Images(Split):
@@ -185,15 +187,18 @@ class Batches:
         self._generator = torch.Generator()
         self._seed = fit.seed
         self._batches = Share(_batches(split, fit, self._generator))
+        self._split, self._device = split, device
+        self._loader = None
         workers = 0 if split.is_kept else fit.workers
-        self._loader = DataLoader(
-            split,
-            sampler=self._batches,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-        )
-        self._device = device
+        # What it does for an epoch takes as long as a small network's whole epoch.
+        if workers or device.type == "cuda":
+            self._loader = DataLoader(
+                split,
+                sampler=self._batches,
+                batch_size=None,
+                num_workers=workers,
+                pin_memory=device.type == "cuda",
+            )
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -203,12 +208,17 @@ class Batches:
         # What is drawn for samples differs by process, and their order must not.
         order = np.random.SeedSequence([self._seed, number]).generate_state(2)
         own = np.random.SeedSequence([self._seed, number, together.rank()]).generate_state(1)
-        torch.manual_seed(int(own[0] if together.rank() else order[0]))
+        chance = int(own[0] if together.rank() else order[0])
+        # Not `torch.manual_seed`: without a GPU it keeps a note of each call for the time when
+        # there is one.
+        torch.default_generator.manual_seed(chance)
+        if self._device.type == "cuda":
+            torch.cuda.manual_seed_all(chance)
         self._generator.manual_seed(int(order[1]))
         # Not ours, but a person's network or data set may draw from them.
         random.seed(int(own[0]))
         np.random.seed(int(own[0]))
-        for inputs, targets in self._loader:
+        for inputs, targets in self._loader or map(self._split.__getitem__, self._batches):
             yield (
                 inputs.to(self._device, non_blocking=True),
                 targets.to(self._device, non_blocking=True),

@@ -17,9 +17,11 @@ def optimizer_of(stages: Sequence[Stage], recipe: Recipe) -> torch.optim.Optimiz
     """Return the optimizer. Its last group is the head's."""
     groups, fit = [*_groups(stages, recipe)], recipe.fit
     if fit.optimizer == "sgd":
+        # Not fused: that takes no group in which some have a momentum and some, just thawed, none.
         return torch.optim.SGD(groups, lr=fit.learning_rate, momentum=fit.momentum)
     kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=fit.learning_rate)
+    # One kernel for all of a group, on CPUs as well: a small network's step takes half the time.
+    return kind(groups, lr=fit.learning_rate, fused=True)
 
 
 def _groups(stages: Sequence[Stage], recipe: Recipe) -> Iterator[dict[str, Any]]:
