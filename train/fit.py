@@ -171,6 +171,8 @@ class Run:
         self.optimizer = optimizer_of(self.stages, recipe)
         self._schedule = Schedule(self.optimizer, self._fit, len(self.batches))
         self._scaler = torch.amp.GradScaler(enabled=self._fit.precision == "fp16")
+        kind = _TYPES.get(self._fit.precision)
+        self._autocast = torch.autocast(self.device.type, kind) if kind else nullcontext()
         self._parts = self._fit.accumulate
         self._has_batch_norms = any(stage.batch_norms for stage in self.stages)
         self._best = Best()
@@ -280,7 +282,7 @@ class Run:
             # Processes that train together tell each other the sum of all parts, once.
             with nullcontext() if number == count else together.unshared(self._shared):
                 loss = self._loss_of(part, wanted) / len(targets)
-                total += float(loss.detach())
+                total += loss.item()
                 if not math.isfinite(total):
                     return total
                 torch.autograd.backward(self._scaler.scale(loss))
@@ -301,11 +303,7 @@ class Run:
         return True
 
     def _loss_of(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(
-            self.device.type,
-            dtype=_TYPES.get(self._fit.precision),
-            enabled=self._fit.precision != "fp32",
-        ):
+        with self._autocast:
             outputs = self._forward(inputs)
             if not isinstance(outputs, torch.Tensor):
                 raise TrainError(
