@@ -65,8 +65,8 @@ def summarise_models(recipes: dict[str, Recipe], layout: Layout) -> int:
 def find_rates(recipes: dict[str, Recipe], layout: Layout) -> int:
     """Try learning rates for a moment, print one to begin with, and draw what was seen."""
     from report.rates import write_rates_page
-    from train.fit import Run
     from train.loop.finder import STEPS, find_rate
+    from train.loop.run import Run
     from train.run import tensors_of
 
     for recipe in recipes.values():

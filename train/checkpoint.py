@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recipes.types import Recipe
-    from train.fit import Fitted
+    from train.loop.run import Fitted
     from train.metrics import Evaluation
 
 WEIGHTS, META = "weights.safetensors", "meta.json"

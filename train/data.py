@@ -15,11 +15,11 @@ from recipes.errors import DataError
 from recipes.types import TextPreprocess
 from train.audit import audited, without
 from train.leakage import duplicates
-from train.learned import NOTHING, Learned, known_before, learned_of
+from train.learned import known_before, learned_of
 from train.record import Duplicates
 from train.samples import ImageSamples, Samples, SplitName, TableSamples, TextSamples
 from train.splits import split
-from train.types import Opened, Splits
+from train.types import NOTHING, Learned, Opened, Splits
 
 if TYPE_CHECKING:
     from recipes.types import Recipe

@@ -6,32 +6,15 @@ recipe that divides the same data otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-if TYPE_CHECKING:
-    from train.types import Splits
+from train.types import NOTHING, Learned, Splits
 
 LEARNED = "learned.safetensors"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """Samples by the first 64 bits of their SHA-256, uint64, sorted, each once.
-
-    Weights were fitted to those of `train`, and chosen by those of `validation`.
-    """
-
-    train: NDArray[np.uint64]
-    validation: NDArray[np.uint64]
-
-
-NOTHING = Learned(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
 
 
 def learned_of(splits: Splits, before: Learned) -> Learned:

@@ -18,10 +18,12 @@ from train import together
 from train.card import data_card
 from train.checkpoint import outputs_of, save_checkpoint
 from train.data import open_dataset
-from train.fit import Fitted, Progress, State, fit, set_determinism
+from train.fit import Progress, fit
 from train.learned import read_learned
 from train.loop.augment import Augmentation
 from train.loop.batches import Images, Split, Tensors, Texts, in_order
+from train.loop.run import Fitted, State
+from train.machine import set_determinism
 from train.metrics import Evaluation, evaluate, named
 from train.model import build_model
 from train.preprocess import fit_preprocess

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from handlers.spec import PreprocessSpec, spec_from_dict
 from recipes.errors import TrainError
-from train.learned import Learned
 from train.record import Duplicates, TrainReport
 from train.samples import Fault, Samples, SplitName
 
@@ -47,6 +46,20 @@ class Splits:
         targets = self.samples.targets
         lines = sorted(f"{self.contents[i]} {targets[i].item()!r}" for i in indices)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Samples by the first 64 bits of their SHA-256, uint64, sorted, each once.
+
+    Weights were fitted to those of `train`, and chosen by those of `validation`.
+    """
+
+    train: NDArray[np.uint64]
+    validation: NDArray[np.uint64]
+
+
+NOTHING = Learned(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

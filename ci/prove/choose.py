@@ -83,7 +83,8 @@ def validation_loss(path: Path, settings: Settings, seed: int) -> float:
     """Train once and return the best validation loss. The test split is not even encoded."""
     from train.checkpoint import outputs_of
     from train.data import open_dataset
-    from train.fit import fit, set_determinism
+    from train.fit import fit
+    from train.machine import set_determinism
     from train.model import build_model
     from train.preprocess import fit_preprocess
     from train.run import tensors_of

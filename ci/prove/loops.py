@@ -28,8 +28,9 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from recipes.load import load_recipe
 from recipes.types import Recipe, varied
-from train.fit import fit, set_determinism
+from train.fit import fit
 from train.loop.batches import EVALUATED, Split
+from train.machine import set_determinism
 from train.metrics import Pair
 from train.run import Ready, prepare, tensors_of
 

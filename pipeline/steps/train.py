@@ -81,7 +81,7 @@ def run(job: Job) -> str:
 def take_part(job: Job) -> None:
     """Train as one of several processes. The first of a machine writes what comes of it."""
     from train import together
-    from train.fit import choose_device
+    from train.machine import choose_device
 
     wanted = job.recipe.fit.processes
     with together.group(choose_device(job.recipe.fit.device)):
@@ -96,7 +96,7 @@ def _train(job: Job) -> None:
     from archive.files import replacing
     from recipes.types import MAIN_METRIC
     from train import together
-    from train.fit import State
+    from train.loop.run import State
     from train.loop.state import read_state, write_state
     from train.record import Epoch
     from train.run import help_train, train

@@ -18,7 +18,6 @@ from recipes.types import Recipe
 from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
 from train.checkpoint import load_checkpoint, outputs_of
 from train.leakage import duplicates
-from train.learned import NOTHING
 from train.model import build_model
 from train.preprocess import fit_preprocess
 from train.run import learn
@@ -26,7 +25,7 @@ from train.samples import ImageSamples, Samples, TableSamples
 from train.splits import split
 from train.tensors import inputs_of
 from train.trace import trace
-from train.types import Meta, Opened, Splits
+from train.types import NOTHING, Meta, Opened, Splits
 
 # How closely golden outputs must be met.
 ATOL, RTOL = 1e-5, 1e-6

@@ -15,10 +15,9 @@ from tests.train.conftest import (
     table_samples,
 )
 from train.card import data_card
-from train.learned import NOTHING
 from train.record import DataCard, Duplicates
 from train.samples import Fault, Samples
-from train.types import Opened
+from train.types import NOTHING, Opened
 
 NONE = Duplicates(exact=1, conflicting=0, leaked=0, near=0, compared=20, pairs=[])
 FAULTS = (Fault(where="a.png", what="the file is empty"),)

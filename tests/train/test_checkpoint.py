@@ -35,16 +35,16 @@ from train.checkpoint import (
     outputs_of,
     save_checkpoint,
 )
-from train.fit import Fitted
 from train.leakage import duplicates
-from train.learned import LEARNED, NOTHING
+from train.learned import LEARNED
+from train.loop.run import Fitted
 from train.metrics import Evaluation
 from train.model import build_model
 from train.preprocess import fit_preprocess
 from train.record import Epoch
 from train.samples import Fault, Samples
 from train.splits import split
-from train.types import Checkpoint, Opened
+from train.types import NOTHING, Checkpoint, Opened
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

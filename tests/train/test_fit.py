@@ -24,8 +24,10 @@ from tests.train.conftest import (
     table_samples,
 )
 from train.data import open_dataset
-from train.fit import Fitted, choose_device, fit, set_determinism
+from train.fit import fit
 from train.loop.batches import Split, Tensors
+from train.loop.run import Fitted
+from train.machine import set_determinism
 from train.metrics import Evaluation, evaluate
 from train.model import build_model
 from train.preprocess import fit_preprocess
@@ -381,16 +383,6 @@ def test_threads_are_those_of_the_recipe() -> None:
         assert torch.get_num_threads() == threads
     # A value of the recipe, and so of the key: never what the machine happens to have.
     assert Fit().threads == 1
-
-
-def test_the_device_is_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto").type == choose_device("cpu").type == "cpu"
-    with pytest.raises(TrainError, match=r'set \[fit\] device = "auto"'):
-        choose_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
-    assert choose_device("cpu").type == "cpu"
 
 
 # --- what is told ---------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from recipes.load import load_recipe
 from recipes.types import varied
 from tests.projects import ROOT
 from train.data import open_dataset
-from train.learned import NOTHING, known_before, learned_of, read_learned, write_learned
+from train.learned import known_before, learned_of, read_learned, write_learned
+from train.types import NOTHING
 
 pytestmark = pytest.mark.slow
 

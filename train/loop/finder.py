@@ -14,7 +14,7 @@ from recipes.errors import TrainError
 from train.record import RatesFound
 
 if TYPE_CHECKING:
-    from train.fit import Run
+    from train.loop.run import Run
     from train.metrics import Pair
 
 STEPS = 100

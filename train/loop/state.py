@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 
 if TYPE_CHECKING:
-    from train.fit import State
+    from train.loop.run import State
 
 
 def write_state(file: BinaryIO, key: str, state: State) -> None:

@@ -23,14 +23,13 @@ from handlers.spec import Dtype
 from recipes.types import Recipe
 from train.datasets import diabetes
 from train.leakage import duplicates
-from train.learned import NOTHING
 from train.models import mlp, text_cnn, text_gru
 from train.preprocess import fit_preprocess
 from train.run import learn
 from train.samples import Samples
 from train.splits import split
 from train.trace import TRACED, trace
-from train.types import Checkpoint, Opened, Splits
+from train.types import NOTHING, Checkpoint, Opened, Splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

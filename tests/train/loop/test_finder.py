@@ -9,8 +9,9 @@ from torch import nn
 from recipes.errors import TrainError
 from tests.train.conftest import table_recipe
 from tests.train.test_fit import rows
-from train.fit import Run, set_determinism
 from train.loop.finder import LEAST, MOST, STEPS, find_rate
+from train.loop.run import Run
+from train.machine import set_determinism
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

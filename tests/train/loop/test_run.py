@@ -22,9 +22,11 @@ from tests.train.conftest import image_recipe, image_samples
 from tests.train.loop.test_augment import SPEC, augmentation
 from tests.train.test_fit import Watched, digest, pair, quiet, rows, table_recipe, trained
 from tests.train.texts import text_recipe, text_samples
-from train.fit import Fitted, Run, fit, set_determinism
+from train.fit import fit
 from train.loop.batches import Images, Split, Tensors, Texts
+from train.loop.run import Fitted, Run
 from train.loop.state import read_state, write_state
+from train.machine import set_determinism
 from train.models import small_cnn, text_cnn
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
