@@ -45,9 +45,9 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
         "one process and on one thread. Ratios are by round: median, least and most. The bare loop "
         "is twenty lines over tensors that are normalised and padded before it starts; "
         "Lightning's Trainer is given our own loader, and no logger, checkpoints or progress bar. "
-        "Augmentation is off in all three. An epoch of `diabetes` is 9 steps in 5 ms, of which what "
-        "ours does besides takes half a millisecond: it looks for NaN in each step, measures the "
-        "metric, keeps the best weights and what it takes to go on."
+        "Augmentation is off in all three. An epoch of `diabetes` is 9 steps in 5 ms, of which "
+        "what ours does besides takes half a millisecond: it looks for NaN in each step, measures "
+        "the metric, keeps the best weights and what it takes to go on."
     )
     return ok, f"{table(head, [*rows])}\n\n{note}"
 
