@@ -54,9 +54,10 @@ def summarise_models(recipes: dict[str, Recipe], layout: Layout) -> int:
         print(f"{whole:,} parameters, {trained:,} of them are trained")
         if ready.start is not None:
             start = ready.start
+            new = f": {', '.join(start.initialised[:6])}" if start.initialised else ""
             print(
                 f"starts from {start.source}: {len(start.loaded)} tensors taken, "
-                f"{len(start.initialised)} new: {', '.join(start.initialised[:6])}"
+                f"{len(start.initialised)} new{new}"
             )
         print()
     return 0

@@ -27,7 +27,7 @@ def study_models(recipes: dict[str, Recipe], layout: Layout, *, jobs: int) -> in
     for recipe in recipes.values():
         variants = variants_of(recipe)
         parents = {name: parent_checkpoint(other, layout) for name, other in variants.items()}
-        why = f"{len(variants)} variants, {recipe.study.seeds} seeds"
+        why = f"{len(variants) * recipe.study.seeds} trainings: {', '.join(variants)}"
         with Display() as display, display.step(recipe.name, "study", (why,)) as shown:
             report = study(
                 recipe, layout.root, parents, shown.progress,

@@ -52,6 +52,8 @@ def _print_table(outcomes: list[Outcome], layout: Layout) -> None:
         if outcome.error is not None:
             ran += f"; {outcome.failed_step or 'recipe'} failed"
         seconds = f"{sum(outcome.ran.values()):.1f}"
-        table.add_row(outcome.model, ran, seconds, facts.metric, facts.parity, facts.published)
+        # Of one that failed, what is known is of an earlier build.
+        metric, parity = (facts.metric, facts.parity) if outcome.error is None else ("–", "–")
+        table.add_row(outcome.model, ran, seconds, metric, parity, facts.published)
     print()
     print_table(table)

@@ -20,6 +20,7 @@ from recipes.types import (
     ImagePreprocess,
     Recipe,
     TablePreprocess,
+    Task,
     TextPreprocess,
     varied_values,
 )
@@ -185,6 +186,13 @@ def _explain(message: str, raw: Mapping[str, Any]) -> str:
         known = [f for f in _fields(keys, raw) if f != "name"]
         hint = suggestion(unknown[1], known)
         return f"{_key([*keys, unknown[1]])}: unknown key{hint}"
+    if re.fullmatch(r"Expected `str`, got `(int|float)`", reason):
+        reason += ": put it in quotes"
+    if "matching regex" in reason and keys == ["model", "factory"]:
+        reason = (
+            "is a module of train/models/, torchvision/<architecture>, or a Python file in a "
+            "folder of the project, as user/net.py"
+        )
     shown = f" (it says {_SHORT.repr(value)})" if keys and not isinstance(value, Mapping) else ""
     reason = (reason[0].lower() + reason[1:]).replace("`object`", "a table")
     if re.search(r"invalid (enum )?value", reason):
@@ -300,6 +308,7 @@ def _check_files(recipe: Recipe, path: Path) -> None:
                 f"{_shown(path)}: {key}: there is no {file}{suggestion(module.stem, known)}"
             )
     _check_handler(path, root / handler_file)
+    _check_fitting_handler(recipe, path)
     load = _function(path, "[data] dataset", root / dataset_file, "load")
     _check_params(path, "data.params", recipe.data.params, load)
     build = _function(path, "[model] factory", root / recipe.model.file, "build")
@@ -360,7 +369,7 @@ def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
     """
     shown = module.relative_to(_root(path)).as_posix()
     try:
-        return ast.parse(module.read_bytes()), shown
+        return ast.parse(module.read_bytes(), filename=module.name), shown
     except (SyntaxError, ValueError) as error:
         raise RecipeError(f"{_shown(path)}: {key}: {shown} is not Python: {error}") from None
 
@@ -371,6 +380,28 @@ def _function(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
     raise RecipeError(f"{_shown(path)}: {key}: {shown} has no `{name}` function")
+
+
+# What the project's own handlers read, and answer.
+_OWN_HANDLERS: dict[str, tuple[str, Task]] = {
+    "classify_image": ("image", "classification"),
+    "classify_table": ("table", "classification"),
+    "classify_text": ("text", "classification"),
+    "predict_table": ("table", "regression"),
+}
+
+
+def _check_fitting_handler(recipe: Recipe, path: Path) -> None:
+    """Refuse a handler of the project's own that is for other samples, or for another task."""
+    wanted = str(recipe.preprocess.__struct_config__.tag), recipe.task
+    own = _OWN_HANDLERS.get(recipe.serve.handler, wanted)
+    if own != wanted:
+        fitting = next(name for name, what in _OWN_HANDLERS.items() if what == wanted)
+        raise RecipeError(
+            f"{_shown(path)}: [serve] handler: {recipe.serve.handler} is for {own[1]} of kind "
+            f'"{own[0]}", and this is {wanted[1]} of kind "{wanted[0]}": take {fitting}, or one of '
+            "your own"
+        )
 
 
 # What a handler must define, and the line that does it.

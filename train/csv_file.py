@@ -78,6 +78,12 @@ class CsvFile:
         """Refuse names of columns that there are not; `key` is the parameter that has them."""
         for name in names:
             if name not in self.header:
+                if len(self.header) == 1 and (found := re.search(r"[;\t|]", self.header[0])):
+                    shown = "tab" if found[0] == "\t" else found[0]
+                    raise DataError(
+                        f"{self.name}: its header is one column, {self.header[0]!r}: set "
+                        f'[data.params] delimiter = "{shown}"'
+                    )
                 raise DataError(
                     f"[data.params] {key}: {self.name} has no column {name!r}"
                     f"{suggestion(name, self.header)}"
@@ -104,6 +110,12 @@ class CsvFile:
         """Take out the rows of which a column says that they are in a split that there is not."""
         if column:
             self.check("split_column", [column])
+            cells = [cell for cell in self.column(column).values() if cell]
+            if cells and not {*cells} & {*get_args(SplitName)}:
+                raise DataError(
+                    f"[data.params] split_column: no cell of {column!r} is "
+                    f"{', '.join(get_args(SplitName))}; the first is {cells[0]!r}"
+                )
             self.leave_out(column, _no_split)
 
     def splits(self, column: str) -> list[Fixed]:

@@ -40,7 +40,9 @@ def open_dataset(recipe: Recipe, before: Learned = NOTHING) -> Opened:
     `DataError` when it does not fit the recipe, or holds what the recipe refuses.
     """
     samples, faults = audited(
-        _loaded(recipe), skip=recipe.data.faulty == "skip", where=recipe.data.file
+        _loaded(recipe),
+        skip=recipe.data.faulty == "skip",
+        where=", ".join(recipe.data.files) or recipe.data.file,
     )
     splits = _split(samples, recipe)
     read = recipe.preprocess
@@ -152,7 +154,10 @@ def _problem(samples: Samples, recipe: Recipe) -> str:
         if len(labels) < 2 or len(set(labels)) < len(labels):
             return "needs two labels or more, each of them once"
     elif labels:
-        return f'task = "{recipe.task}", and its targets are labels'
+        return (
+            f'task = "{recipe.task}", and its targets are labels, as {labels[0]!r} (of csv, '
+            '[data.params] target_kind = "value" makes them values)'
+        )
     if problem := _of_kind("targets", samples.targets, np.int64 if labels else np.float64, 1):
         return problem
     for what, values in (("names", samples.names), ("fixed", samples.fixed)):

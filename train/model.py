@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -38,13 +39,15 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
         module = importlib.import_module(model.file.removesuffix(".py").replace("/", "."))
     except Exception as error:
         raise RecipeError(
-            f"{where}: [model] factory: {model.file} cannot be imported: {_said(error)}"
+            f"{where}: [model] factory: {_place(error, model.file)} cannot be imported: "
+            f"{_said(error)}"
         ) from error
     try:
         network = module.build(shape, outputs, **model.arguments)
     except Exception as error:
         raise RecipeError(
-            f"{where}: [model.params]: {model.file} refuses {model.arguments}: {_said(error)}"
+            f"{where}: [model.params]: {_place(error, model.file)} refuses {model.arguments} for "
+            f"samples of shape {shape}: {_said(error)}"
         ) from error
     return _tried(network, recipe, shape, outputs)
 
@@ -55,6 +58,15 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     # The versions of its modules, which plain tensors do not tell, and some will not guess.
     whole._metadata = getattr(network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
     network.load_state_dict(whole)
+
+
+def _place(error: Exception, file: str) -> str:
+    """Return a file of the project with the line of it that failed, if it got so far."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.endswith(f"/{file}")
+    ]  # fmt: skip
+    return f"{file}, line {lines[-1]}," if lines else file
 
 
 def _said(error: Exception) -> str:
@@ -76,8 +88,9 @@ def _tried(network: object, recipe: Recipe, shape: tuple[int, ...], outputs: int
         with torch.no_grad(), called(network) as order:
             answer = network(tried)
     except Exception as error:
+        at = _place(error, recipe.model.file).removeprefix(recipe.model.file)
         raise RecipeError(
-            f"{where} does not take samples of shape {shape}: {_said(error)}"
+            f"{where}{at} does not take samples of shape {shape}: {_said(error)}"
         ) from error
     given = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
     if given != (3, outputs):

@@ -135,7 +135,7 @@ def learn(
         classified=details if isinstance(details, Classified) else None,
         predicted=details if isinstance(details, Predicted) else None,
         wrong=most_wrong(tested, splits, spec),
-        events=list(fitted.events),
+        events=[*_of_start(recipe, start), *fitted.events],
         environment=_environment(fitted, recipe),
     )
     write_report(report, out / REPORT)
@@ -190,6 +190,15 @@ def scores(
             )
     labels = splits.samples.labels
     return classified(tested, labels) if labels else predicted(tested, spec)
+
+
+def _of_start(recipe: Recipe, start: Start | None) -> list[str]:
+    if start is not None or recipe.transfer.freeze == "none":
+        return []
+    return [
+        'stages are frozen ([transfer] freeze = "body"), and neither [model] weights nor init_from '
+        "says what they have learned: unless the factory fills them, they stayed random"
+    ]
 
 
 def _model_card(fitted: Fitted, recipe: Recipe) -> ModelCard:

@@ -65,17 +65,33 @@ def run(job: Job) -> str:
 
     A run that was killed goes on after the last epoch that it kept.
     """
+    from archive.types import read_json
     from recipes.types import MAIN_METRIC
-    from train.types import read_meta
+    from train.record import TrainReport
+    from train.types import REPORT, read_meta
 
+    went_on = 0
     if job.recipe.fit.processes > 1:
         # By name, so that it is not followed: it is of the key where it runs.
         import_module("pipeline.torchrun").train_together(job)
     else:
-        _train(job)
+        went_on = _train(job)
     meta = read_meta(job.out / "meta.json")
     metric, reached = MAIN_METRIC[meta.task], meta.metrics[MAIN_METRIC[meta.task]]
-    return f"{metric} {reached:.4f} on {meta.split_sizes['test']} test samples"
+    told = [f"{metric} {reached:.4f} on {meta.split_sizes['test']} test samples"]
+    if went_on:
+        told.append(f"went on after epoch {went_on}")
+    report = read_json(job.out / REPORT, TrainReport)
+    assert report is not None
+    # What a person should look at; the report has all of it.
+    found = report.data.duplicates
+    counted = {
+        "faults left out": len(report.data.faults), "contents with two targets": found.conflicting,
+        "held-out samples in training": found.leaked, "nearly so": found.near,
+        "learned before": found.before, "notes in the report": len(report.events),
+    }  # fmt: skip
+    told += [f"{what}: {many}" for what, many in counted.items() if many]
+    return "; ".join(told)
 
 
 def take_part(job: Job) -> None:
@@ -92,7 +108,8 @@ def take_part(job: Job) -> None:
         _train(job)
 
 
-def _train(job: Job) -> None:
+def _train(job: Job) -> int:
+    """Train, or go on with it; returns the epoch after which it went on, 0 where it began."""
     from archive.files import replacing
     from recipes.types import MAIN_METRIC
     from train import together
@@ -134,3 +151,4 @@ def _train(job: Job) -> None:
         help_train(recipe, job.root, parent=parent, resumed=resumed)
     if board is not None:
         board.close()
+    return len(resumed["epochs"]) if resumed is not None else 0

@@ -11,7 +11,7 @@ STUDY = """\
   {{ samples | plural('test sample') }}.
   {%- if processes > 1 %} One process trained each of them, where the build has
   {{ processes }}.{% endif %}</p>
-<figure>{{ plot }}</figure>
+<div class="plots"><figure>{{ plot }}</figure></div>
 <div class="wide" tabindex="0" role="region" aria-label="Variants">
 <table>
 <thead><tr>

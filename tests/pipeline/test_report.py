@@ -90,7 +90,7 @@ def test_what_failed_without_a_report_has_no_page(layout: Layout) -> None:
 
 
 def test_index_leads_to_what_was_built(layout: Layout) -> None:
-    assert index(layout) == ("✓ passes 0.25", ["tiny_image/report.html"])
+    assert index(layout) == ("✓ passes 0.25 current", ["tiny_image/report.html"])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_index_leads_to_what_was_built(layout: Layout) -> None:
 )
 def test_index_leads_to_what_fails(layout: Layout, name: str, ratio: str) -> None:
     fail(layout, name)
-    said = f"✗ fails in {name} {ratio}"
+    said = f"✗ fails in {name} {ratio} current"
     assert index(layout) == (said, [f"tiny_image/failed/{name}/report.html"])
 
 
@@ -108,7 +108,7 @@ def test_index_leads_to_the_first_failure(layout: Layout) -> None:
     for name in ("answers", "quantise", "parity"):
         fail(layout, name)
     assert index(layout) == (
-        "✗ fails in quantise –",
+        "✗ fails in quantise – current",
         ["tiny_image/failed/quantise/report.html"],
     )
     # A recipe without int8 has no such step.
@@ -117,22 +117,24 @@ def test_index_leads_to_the_first_failure(layout: Layout) -> None:
 
 def test_failure_without_a_page_does_not_lead_to_what_was_built_before(layout: Layout) -> None:
     (layout.failed("tiny_image", "parity") / "repro").mkdir(parents=True)
-    assert index(layout) == ("✗ fails in parity –", [])
+    assert index(layout) == ("✗ fails in parity – current", [])
 
 
 def test_index_says_what_failed_before_the_gate(layout: Layout) -> None:
     """A step that leaves no folder has failed all the same, and what was built is an older one."""
-    assert index(layout, failed="train", stale="train is stale") == ("✗ fails in train –", [])
+    assert index(layout, failed="train", stale="train is stale") == (
+        "✗ fails in train – train is stale", []
+    )  # fmt: skip
 
 
 def test_index_says_what_is_not_current(layout: Layout) -> None:
     said, _ = index(layout, stale="train is stale")
-    assert said == "not current: train is stale 0.25"
+    assert said == "✓ passes 0.25 train is stale"
 
 
 def test_index_has_recipes_that_cannot_be_read(layout: Layout) -> None:
     said, _ = index(layout, unreadable={"broken": "recipes/broken.toml: not TOML: <here>"})
-    assert said == "✓ passes 0.25 broken ✗ recipes/broken.toml: not TOML: <here>"
+    assert said == "✓ passes 0.25 current broken ✗ recipes/broken.toml: not TOML: <here>"
     html = (layout.root / "build/index.html").read_text(encoding="utf-8")
     assert "2 models, 1 failing" in words(html)
     assert "<here>" not in html

@@ -57,7 +57,7 @@ def test_the_shipped_recipes_are_read() -> None:
         ("top_k =", "zzz =", "[postprocess] zzz: unknown key; known: decimals, top_k"),
         ("opset = 20", "dynamic.heigth = [4, 16]", '[export.dynamic] heigth: unknown key; did you'),
         # A wrong type.
-        ('"1.0"', "1.0", "version: expected `str`, got `float` (it says 1.0)"),
+        ('"1.0"', "1.0", "version: expected `str`, got `float`: put it in quotes (it says 1.0)"),
         ("epochs = 2", 'epochs = "2"', "[fit] epochs: expected `int`, got `str` (it says '2')"),
         ("epochs = 2", "epochs = 2.5", "[fit] epochs: expected `int`, got `float` (it says 2.5)"),
         ("epochs = 2", "epochs = true", "[fit] epochs: expected `int`, got `bool`"),
@@ -399,3 +399,18 @@ def test_any_key_makes_a_recipe_or_a_refusal(
     one_house: House, line: str, key: str, value: Any
 ) -> None:
     outcome(one_house, edited(IMAGE, line, f"{line}\n{toml(key)} = {toml(value)}"))
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ("classify_image", 'classify_image is for classification of kind "image", and this is '),
+        ("classify_table", "take predict_table, or one of your own"),
+        ("classify_text", "take predict_table"),
+    ],
+)
+def test_a_handler_for_other_samples_or_another_task_is_refused(
+    house: House, handler: str, said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        house.load(TABLE.replace("predict_table", handler))

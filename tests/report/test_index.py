@@ -25,7 +25,7 @@ def test_models_are_listed_with_their_verdicts(tmp_path: Path) -> None:
         Entry(name="photos", version="1.0", task="classification", failed="quantise"),
         Entry(name="prices", version="1.0", task="regression", parity=healthy(9, 3).summary(),
               failed="answers"),
-        Entry(name="diabetes", version="1.0", task="regression"),
+        Entry(name="diabetes", version="1.0", task="regression", stale="train is stale"),
     )  # fmt: skip
     assert [*faults(html)] == []
     assert links(html) == ["digits/report.html"]
@@ -35,7 +35,7 @@ def test_models_are_listed_with_their_verdicts(tmp_path: Path) -> None:
     assert "shapes 2.1 classification – ✗ fails in parity 8" in text
     assert "photos 1.0 classification – ✗ fails in quantise – " in text
     assert "prices 1.0 regression – ✗ fails in answers 0." in text
-    assert text.endswith("diabetes 1.0 regression – not compared –")
+    assert text.endswith("diabetes 1.0 regression – not compared – train is stale")
 
 
 def test_names_and_links_are_escaped(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_names_and_links_are_escaped(tmp_path: Path) -> None:
 
 def test_no_models(tmp_path: Path) -> None:
     assert words(index(tmp_path)).endswith("0 models All models Model Version Task Metric Gate "
-                                           "Worst ratio There is no model.")  # fmt: skip
+                                           "Worst ratio State There is no model.")  # fmt: skip

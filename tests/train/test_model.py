@@ -67,9 +67,11 @@ def test_what_is_built_trains_and_was_not_touched_by_the_trial() -> None:
 def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecipeError, match=reason) as caught:
         build_model(table_recipe(params=params), (10,), 1)
-    assert str(caught.value).startswith(
-        f"recipes/tiny.toml: [model.params]: train/models/mlp.py refuses {params}: "
-    )
+    said = str(caught.value)
+    assert said.startswith("recipes/tiny.toml: [model.params]: train/models/mlp.py")
+    assert f" refuses {params} for samples of shape (10,): " in said
+    # An argument that there is not never reaches the file.
+    assert (", line " in said) == ("depth" not in params)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")

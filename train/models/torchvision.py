@@ -7,6 +7,8 @@ from typing import Any
 import torchvision
 from torch import nn
 
+from recipes.load import suggestion
+
 
 def build(shape: tuple[int, ...], outputs: int, *, architecture: str, **params: Any) -> nn.Module:
     """Return a network from `(N, *shape)` images to `(N, outputs)` logits, its weights random.
@@ -18,7 +20,7 @@ def build(shape: tuple[int, ...], outputs: int, *, architecture: str, **params: 
         raise ValueError("aux_logits: heads in the middle are not trained, and not served")
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:
-        raise ValueError(f"torchvision has no {architecture!r}; it has {', '.join(known)}")
+        raise ValueError(f"torchvision has no {architecture!r}{suggestion(architecture, known)}")
     network: nn.Module = torchvision.models.get_model(
         architecture, weights=None, num_classes=outputs, **{**_own(architecture, shape), **params}
     )

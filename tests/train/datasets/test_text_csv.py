@@ -87,3 +87,13 @@ def test_columns_that_there_are_not_are_refused(
 def test_it_reads_one_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name one CSV file"):
         load(text="words", target="mood")
+
+
+def test_a_wrong_delimiter_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one column, 'words;mood': set .* delimiter = \";\""):
+        loaded(tmp_path, "words;mood\na;x\n")
+
+
+def test_a_column_without_any_split_is_refused_as_a_whole(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no cell of 'id' is train, validation, test; .* '1'"):
+        loaded(tmp_path, LETTERS, split_column="id")
