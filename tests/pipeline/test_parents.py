@@ -60,6 +60,9 @@ def test_who_starts_from_what_failed_is_not_built(project: Path) -> None:
     said = done.stdout + done.stderr
     assert "not built: zz_parent, which it starts from, is not trained" in said
     assert "not built: child, which it starts from, is not trained" in said
+    # The table has nothing of an earlier build beside what failed.
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert rows["zz_parent"][-3:] == ["–", "–", "–"]
 
 
 def test_what_fails_after_training_stops_no_child() -> None:

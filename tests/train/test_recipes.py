@@ -44,6 +44,19 @@ def test_mnist_is_trained_on_files_of_its_format(tmp_path: Path) -> None:
     assert sum(report.data.counts["train"]) + sum(report.data.counts["validation"]) == 60
 
 
+def test_frozen_random_weights_are_told_of(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    recipe = varied(
+        load_recipe(ROOT / "recipes" / "examples" / "mnist.toml"),
+        {
+            **SHORT, "data.params": {"root": str(tmp_path)}, "fit.batch_size": 20,
+            "transfer.freeze": "body",
+        },
+    )  # fmt: skip
+    (note,) = trained(recipe, tmp_path / "out").events
+    assert "unless the factory fills them, they stayed random" in note
+
+
 def test_pets_start_from_a_resnet_that_was_downloaded_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +143,5 @@ def test_ten_lines_and_a_folder_of_images_are_a_model(tmp_path: Path) -> None:
     assert report.metrics["accuracy"] == 1.0
     (fault,) = report.data.faults
     assert "cut off.jpg" in fault.where
+    # Told where it was trained, and not only on its page.
+    assert "test samples; faults left out: 1" in done.stdout
