@@ -80,8 +80,8 @@ def half_written(project: Path) -> list[Path]:
 
 def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
     # So large that writing it takes a while.
-    edit(project, "recipes/long.toml", "[fit]\n", "[model.params]\nhidden = 200000\n\n[fit]\n")
-    edit(project, "recipes/long.toml", "epochs = 3", "epochs = 60")
+    edit(project, "recipes/long.toml", "[fit]\n", "[model.params]\nhidden = 20000\n\n[fit]\n")
+    edit(project, "recipes/long.toml", "epochs = 3", "epochs = 150")
     built(project, "train")
     whole = weights(project)
     (project / "build" / "long" / "weights.safetensors").unlink()
@@ -99,7 +99,7 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
 
 
 def test_a_lower_minimum_goes_on_from_what_was_trained(project: Path) -> None:
-    edit(project, "recipes/long.toml", "epochs = 60", "epochs = 61\nminimum_metric = 1.0")
+    edit(project, "recipes/long.toml", "epochs = 150", "epochs = 151\nminimum_metric = 1.0")
     failed = pipeline(project, "train")
     assert failed.returncode == 6
     assert "below [fit] minimum_metric = 1" in failed.stderr
