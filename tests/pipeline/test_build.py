@@ -40,7 +40,7 @@ def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
 
 
 def test_comment_in_training_code_runs_nothing(project: Path) -> None:
-    edit(project, "train/fit.py", "import math", "# why math\nimport math")
+    edit(project, "train/fit.py", "from torch import nn", "# its networks\nfrom torch import nn")
     assert steps_run(built(project, "archive")) == {}
 
 

@@ -77,8 +77,10 @@ def calibrated_on_darker_images(model: ModelProto) -> None:
 
 @in_int8(says=r"points less, and 1\.4 are allowed")
 def scales_of_channels_permuted(model: ModelProto) -> None:
-    """Each channel of a layer has its neighbour's scale."""
-    reweigh(model, "hidden.weight_scale", lambda values: np.roll(values, 1, axis=0))
+    """Each layer's channels have their scales in reverse order."""
+    names = [each.name for each in model.graph.initializer if each.name.endswith("weight_scale")]
+    for name in names:
+        reweigh(model, name, lambda values: values[::-1])
 
 
 @in_int8(check="origin", says="from weights 000000000000…, not")
