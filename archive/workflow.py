@@ -28,7 +28,7 @@ from archive.types import WORKFLOW_INVENTORY, WORKFLOW_MANIFEST, Packed
 from archive.workflow_manifest import ManifestWorkflow, write_workflow_manifest
 from archive.write import archive_date, check_names, write_archive
 from recipes.errors import PackError, VerifyError
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 
 def pack_workflow(

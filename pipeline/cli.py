@@ -18,7 +18,8 @@ from pipeline.pack import add_options as add_pack_options
 from pipeline.pack_workflow import add_options as add_workflow_options
 from pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
 from recipes.errors import MarwrightError, RecipeError, UsageError, VerifyError
-from recipes.load import EXAMPLES, examples, load_recipes
+from recipes.load import load_recipes
+from recipes.paths import EXAMPLES, examples
 from recipes.types import Recipe
 
 Run = Callable[[argparse.Namespace, Layout], int]

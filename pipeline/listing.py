@@ -14,7 +14,7 @@ from pipeline.plan import STEPS
 from pipeline.state import read_record
 from pipeline.status import Status, statuses
 from recipes.errors import MarwrightError
-from recipes.load import recipe_file
+from recipes.paths import recipe_file
 from recipes.types import MAIN_METRIC, Recipe
 
 if TYPE_CHECKING:

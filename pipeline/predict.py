@@ -15,7 +15,7 @@ from pipeline.serving.process import read_record
 from pipeline.serving.settings import read_settings
 from pipeline.serving.tokens import Tokens, fresh_tokens
 from recipes.errors import ServeError
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 if TYPE_CHECKING:
     import httpx

@@ -12,7 +12,8 @@ from pipeline.state import Record, changed_outputs, read_record
 from pipeline.step import Step
 from pipeline.steps.train import STEP as TRAIN
 from recipes.errors import VerifyError
-from recipes.load import load_recipe, recipe_file
+from recipes.load import load_recipe
+from recipes.paths import recipe_file
 from recipes.types import Recipe
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipes.errors import DataError
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 from train.samples import Fault, SplitName
 from train.splits import Fixed, decided
 

@@ -22,7 +22,7 @@ from archive.rules.plain_yaml import (
     shown,
     whole_problem,
 )
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 TIMEOUTS = {"responseTimeout": 120, "startupTimeout": 120, "maxRetryTimeoutInSec": 300}
 _WHY = (

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator
 from archive.names import printable
 from archive.rules.handler import module_classes, python_has
 from archive.rules.python import parse
-from recipes.load import defined_names, suggestion
+from recipes.modules import defined_names
+from recipes.suggest import suggestion
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Of names that are compared for hints: a stranger's files may hold thousands.

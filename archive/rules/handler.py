@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from archive.names import printable
 from archive.rules.python import parse
-from recipes.load import STOCK_HANDLERS, defined_names
+from recipes.modules import STOCK_HANDLERS, defined_names
 
 # Those of TorchServe's own modules that torch-model-archiver takes by name.
 STOCK = frozenset(

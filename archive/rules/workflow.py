@@ -22,7 +22,7 @@ from archive.rules.plain_yaml import (
     shown,
     whole_problem,
 )
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 # Of a node's name: `<workflow>__<node>` is the model's in URLs and in file names of logs.
 _NODE = re.compile(r"[A-Za-z0-9._-]+")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from archive.store import read_model
 from recipes.errors import ServeError, VerifyError
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

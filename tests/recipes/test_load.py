@@ -15,11 +15,11 @@ from recipes.errors import RecipeError
 from recipes.load import (
     BUILD_VERBS,
     RESERVED_NAMES,
-    STOCK_HANDLERS,
     load_recipe,
     load_recipes,
-    suggestion,
 )
+from recipes.modules import STOCK_HANDLERS
+from recipes.suggest import suggestion
 from recipes.types import Recipe
 from tests.projects import ROOT, TABLE
 from tests.recipes.conftest import IMAGE, House, edited

@@ -7,7 +7,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from recipes.load import suggestion
+from recipes.suggest import suggestion
 
 
 def build(shape: tuple[int, ...], outputs: int, *, architecture: str, **params: Any) -> nn.Module:

@@ -1,0 +1,40 @@
+"""What is in a training's key, and what is not: an edit of the rest trains nothing anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.keys import KeyMaker
+from pipeline.layout import Layout
+from pipeline.steps.train import STEP as TRAIN
+from recipes.load import load_recipe
+from recipes.types import varied
+from tests.projects import ROOT
+
+
+def sources(model: str, **settings: Any) -> set[str]:
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    recipe = varied(load_recipe(ROOT / "recipes" / f"{model}.toml"), named)
+    parts = KeyMaker(Layout(root=ROOT)).parts(TRAIN, recipe, {})
+    return {name.removeprefix("source ") for name in parts if name.startswith("source ")}
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset"),
+    [("digits_transfer", "digits"), ("diabetes", "csv"), ("languages", "text_csv")],
+)
+def test_reading_recipes_and_what_only_tells_is_in_no_key(model: str, dataset: str) -> None:
+    found = sources(model, data__dataset=dataset)
+    assert {"train/loop/run.py", f"train/datasets/{dataset}.py", "handlers/preprocess.py"} <= found
+    assert not found & {
+        "recipes/load.py", "recipes/files.py", "recipes/explain.py", "train/board.py",
+        "train/trace.py", "train/study.py", "pipeline/build.py", "handlers/service.py",
+    }  # fmt: skip
+
+
+def test_processes_are_started_by_code_that_counts_where_there_are_several() -> None:
+    several = {"pipeline/torchrun.py", "pipeline/worker.py"}
+    assert not sources("digits") & several
+    assert sources("digits", fit__processes=2) >= several
