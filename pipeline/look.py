@@ -80,9 +80,8 @@ def find_rates(recipes: dict[str, Recipe], layout: Layout) -> int:
         ):
             found = find_rate(run, shown.progress)
             shown.done(
-                f"the loss falls fastest at {found.steepest:.1e}; begin with a tenth of where it is "
-                f"least, {found.suggested:.1e} "
-                f"(the recipe says {recipe.fit.learning_rate:.1e})"
+                f"the loss falls fastest at {found.steepest:.1e}; begin with a tenth of where it "
+                f"is least, {found.suggested:.1e} (the recipe says {recipe.fit.learning_rate:.1e})"
             )
         folder = layout.folder(recipe.name)
         write_bytes(folder / "lr_find.json", to_json(found))
