@@ -28,7 +28,7 @@ PYTHON_NAMED := $(filter command,$(origin PYTHON))
 
 # What a person types reaches a recipe as an environment variable, and there stands in quotes: make
 # never expands it and the shell never splits it, whatever is in it.
-$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK,$(if $(value $v),\
+$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK ISA THREADS WHOLE,$(if $(value $v),\
   $(eval override $v := $$(value $v))$(eval export $v)))
 
 ## Models (all of them, or MODEL=a,b; JOBS=n builds n at once, one a core without it)
@@ -114,6 +114,8 @@ publish:
 ##   make doctor     what is installed, what is wrong, and the fix
 ##   make check      lint, types and the tests that need no torch: under a minute
 ##   make test       all that must hold at each change, a real server included
+##   make test-isa   the numeric tests and the recipes as on other x86-64 processors, with 1 and 2
+##                   threads; ISA=avx2 THREADS=1 is one of them, WHOLE=1 is all tests
 ##   make prove      the long proofs: kills, seeds, figures
 ##   make bench-train     how fast an epoch is, beside a bare loop and Lightning's Trainer
 ##   make bench-parity    how long the parity gate takes, and in how much memory
@@ -121,7 +123,7 @@ publish:
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/
-.PHONY: help setup doctor lint check test prove bench-archive bench-parity bench-train lock schema clean
+.PHONY: help setup doctor lint check test test-isa prove bench-archive bench-parity bench-train lock schema clean
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -163,6 +165,14 @@ check: lint
 
 test: lint
 	@$(PY) -m pytest $(TOGETHER) -rs
+
+# Not an hour's work by accident: WHOLE is for a yes.
+ISA_OPTION := $${ISA:+--isa="$$ISA"}
+THREADS_OPTION := $${THREADS:+--threads="$$THREADS"}
+WHOLE_OPTION := $(if $(filter 1 yes true,$(value WHOLE)),--whole)
+
+test-isa: setup
+	@$(PY) -m ci.isa $(ISA_OPTION) $(THREADS_OPTION) $(WHOLE_OPTION)
 
 prove: setup
 	@$(PY) -m ci.prove

@@ -22,6 +22,7 @@ from archive.files import write_bytes
 from archive.sources import SourceReader
 from archive.types import read_json
 from pipeline.data_files import DataFiles
+from pipeline.isa import level_asked_for
 from pipeline.layout import Layout
 from pipeline.step import Step
 from recipes.errors import MarwrightError
@@ -127,13 +128,15 @@ def _leaves(name: str, value: Any) -> dict[str, Any]:
 def device_class(wanted: str) -> str:
     """Return what kind of machine computes, without importing torch: `x86_64+cuda`, …
 
-    `wanted` is the recipe's `[fit] device`.
+    `wanted` is the recipe's `[fit] device`. The processor's own instruction set is not part of it:
+    archives of one class of processor are as good on another, and only their last bits differ.
     """
+    machine = "/".join(filter(None, (platform.machine(), level_asked_for())))
     if wanted == "cpu":
-        return platform.machine()
+        return machine
     has_gpu = Path("/proc/driver/nvidia/version").exists()
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    return platform.machine() + ("+cuda" if has_gpu and not hidden else "")
+    return machine + ("+cuda" if has_gpu and not hidden else "")
 
 
 @cache

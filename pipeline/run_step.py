@@ -17,6 +17,7 @@ import msgspec
 
 from archive.files import sync
 from archive.types import VerifyReport
+from pipeline.isa import level_environment
 from pipeline.keys import KeyMaker, digest
 from pipeline.layout import Layout
 from pipeline.state import Output, Record, write_record
@@ -129,7 +130,7 @@ def step_environment(threads: int) -> dict[str, str]:
     """Return all that a process that computes gets of the environment."""
     chosen = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     chosen |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return chosen | {"PYTHONHASHSEED": "0"}
+    return chosen | level_environment() | {"PYTHONHASHSEED": "0"}
 
 
 def _run_child(
