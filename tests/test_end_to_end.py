@@ -66,7 +66,8 @@ def test_digits_over_rest_are_as_accurate_as_the_recipe_promises(server: Server)
     assert recipe.fit.minimum_metric is not None
     assert accuracy >= recipe.fit.minimum_metric
     meta = json.loads((ROOT / "build/digits/meta.json").read_bytes())
-    assert accuracy == pytest.approx(meta["metrics"]["accuracy"], abs=1e-6)
+    # Kernels for other batch sizes may decide one tie otherwise.
+    assert accuracy == pytest.approx(meta["metrics"]["accuracy"], abs=1.5 / len(labels))
 
 
 def test_diabetes_over_rest_is_as_good_as_the_recipe_promises(server: Server) -> None:
