@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.step import Job, Step
 from recipes.errors import TrainError
+from recipes.labels import file_of
 from recipes.types import TRAINED_SECTIONS
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def _of_parent(recipe: Recipe) -> dict[str, str]:
 
 
 def _weights(recipe: Recipe) -> tuple[str, ...]:
-    return (recipe.model.init_from,) if recipe.model.init_from and not recipe.model.parent else ()
+    if not recipe.model.init_from or recipe.model.parent:
+        return ()
+    return tuple(filter(None, (recipe.model.init_from, file_of(recipe.model.init_labels))))
 
 
 def _sources(recipe: Recipe) -> tuple[str, ...]:
@@ -66,7 +69,7 @@ def run(job: Job) -> str:
     A run that was killed goes on after the last epoch that it kept.
     """
     from archive.types import read_json
-    from recipes.types import MAIN_METRIC
+    from train.accepted import beside_baseline
     from train.record import TrainReport
     from train.types import REPORT, read_meta
 
@@ -77,8 +80,8 @@ def run(job: Job) -> str:
     else:
         went_on = _train(job)
     meta = read_meta(job.out / "meta.json")
-    metric, reached = MAIN_METRIC[meta.task], meta.metrics[MAIN_METRIC[meta.task]]
-    told = [f"{metric} {reached:.4f} on {meta.split_sizes['test']} test samples"]
+    reached = beside_baseline(meta.task, meta)
+    told = [f"{reached} on {meta.split_sizes['test']} test samples"]
     if went_on:
         told.append(f"went on after epoch {went_on}")
     report = read_json(job.out / REPORT, TrainReport)
