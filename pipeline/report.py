@@ -11,7 +11,7 @@ from pathlib import Path
 from archive.parity.types import ParityReport
 from archive.types import read_json
 from pipeline.layout import Layout
-from pipeline.listing import metric_of
+from pipeline.listing import metric_of, of_this_checkpoint
 from pipeline.plan import STEPS
 from recipes.types import Recipe
 
@@ -45,6 +45,9 @@ def draw_index(
     """
     from report.index import Entry, write_index
 
+    def is_older(step: str, model: str) -> bool:
+        return not of_this_checkpoint(step, model, layout)
+
     entries = []
     for name, recipe in recipes.items():
         failed = _failed_step(recipe, layout) or failed_steps.get(name, "")
@@ -57,9 +60,11 @@ def draw_index(
                 task=recipe.task,
                 metric=metric_of(name, layout),
                 parity=None if report is None else report.summary(),
+                exports_are_older=failed != "parity" and is_older("parity", name),
                 failed=failed,
                 stale=stale.get(name, ""),
                 page=page if page.exists() else None,
+                page_is_older=not failed and is_older("report", name),
             )
         )
     index = layout.root / layout.build / "index.html"

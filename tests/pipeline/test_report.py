@@ -74,7 +74,7 @@ def index(
     ("name", "says"),
     [
         ("quantise", "Quantisation to int8 ✗ Fails In int8, accuracy drops by 23.1 points"),
-        ("parity", "✗ Fails 1 problem; 0 failing cases of 1."),
+        ("parity", "✗ The exports do not agree 1 problem; 0 failing cases of 1."),
         ("answers", "What is wrong sample 3 is answered with 500"),
     ],
 )
