@@ -15,7 +15,8 @@ from recipes.errors import TrainError
 from train.stages import stages_of
 
 # Modules whose outputs are the first axis of their tensors.
-_ROWS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ROWS = (*_LAYERS, nn.BatchNorm1d, nn.BatchNorm2d)
 # A target's mean and deviation are equal up to rounding.
 _CLOSE = 1e-9
 
@@ -66,8 +67,8 @@ def of_other_inputs(
 ) -> dict[str, str]:
     """Return the tensors of layers that read other columns, with the reason.
 
-    These are the first layer, and any that has an axis as long as there are features: a network
-    may read its inputs in several places. Raises `TrainError` for another kind of inputs.
+    These are the first layer, and any that takes as many inputs as there are features: a network
+    may read them in several places. Raises `TrainError` for another kind of inputs.
     """
     if theirs is None or ours is None:
         return {}
@@ -80,15 +81,21 @@ def of_other_inputs(
         return {}
     if theirs.features == ours.features:
         return {}
-    state = network.state_dict()
+    state, why = network.state_dict(), _other_features(theirs.features, ours.features)
     first = next(iter(dict(network.named_parameters())))
-    reading = {
-        tensor.rpartition(".")[0]
-        for tensor, value in state.items()
-        if tensor == first or len(ours.features) in value.shape
-    }
-    why = _other_features(theirs.features, ours.features)
+    reading = set()
+    for tensor, value in state.items():
+        place = tensor.rpartition(".")[0]
+        if tensor == first or _may_read(network.get_submodule(place), value, ours):
+            reading.add(place)
     return {tensor: why for tensor in state if tensor.rpartition(".")[0] in reading}
+
+
+def _may_read(module: nn.Module, tensor: torch.Tensor, spec: TableSpec) -> bool:
+    """Whether a module with this tensor takes as many inputs as there are features."""
+    # The first axis of a layer is that of its outputs; of what we do not know, any may be either.
+    axes = tensor.shape[1:] if isinstance(module, _LAYERS) else tensor.shape
+    return len(spec.features) in axes
 
 
 def _other_features(theirs: Sequence[str], ours: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ def index(tmp_path: Path, *entries: Entry) -> str:
 def test_models_are_listed_with_their_verdicts(tmp_path: Path) -> None:
     html = index(
         tmp_path,
-        Entry(name="digits", version="1.0", task="classification", metric="accuracy 0.9890 (baseline 0.1060)",
-              parity=healthy(9, 3).summary(), page=tmp_path / "build/digits/report.html"),
+        Entry(name="digits", version="1.0", task="classification",
+              metric="accuracy 0.9890 (baseline 0.1060)", parity=healthy(9, 3).summary(),
+              page=tmp_path / "build/digits/report.html"),
         Entry(name="shapes", version="2.1", task="classification", parity=failing(9, 3).summary(),
               failed="parity"),
         Entry(name="photos", version="1.0", task="classification", failed="quantise"),
@@ -54,5 +55,7 @@ def test_names_and_links_are_escaped(tmp_path: Path) -> None:
 
 
 def test_no_models(tmp_path: Path) -> None:
-    assert words(index(tmp_path)).endswith("0 models All models Model Version Task Metric Exports "
-                                           "Worst error ÷ limit State There is no model.")  # fmt: skip
+    assert words(index(tmp_path)).endswith(
+        "0 models All models Model Version Task Metric Exports Worst error ÷ limit State There is "
+        "no model."
+    )
