@@ -20,10 +20,12 @@ PAGE = "report.html"
 
 def draw_failed(recipe: Recipe, failed: Path) -> None:
     """Draw the page of a step that failed, if it left reports in its folder."""
-    names = ("quantise.json", "parity.json", "answers.json")
+    names = ("train.json", "quantise.json", "parity.json", "answers.json")
     files = {name: failed / name for name in names if (failed / name).exists()}
     if files:
-        if (trained := failed.parent.parent / "train.json").exists():
+        # Of a training that is not good enough, its own; what comes behind was made of the last.
+        trained = failed.parent.parent / "train.json"
+        if "train.json" not in files and trained.exists():
             files["train.json"] = trained
         from report.model import write_model_page
 

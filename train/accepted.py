@@ -74,7 +74,7 @@ def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
             f'again, or set [fit] minimum_metric = "{ANY}"'
         )
     low, high = found.gain
-    if low > 0:
+    if low > 0 and value > baseline:
         return ""
     what = (
         f"{name} {value:.4f} on the test split is not above its baseline, {baseline:.4f}"

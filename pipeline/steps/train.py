@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from importlib import import_module
+from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from pipeline.step import Job, Step
@@ -66,15 +67,22 @@ STEP = Step(
 def run(job: Job) -> str:
     """Train, select on the validation split, measure once on the test split, save.
 
-    A run that was killed goes on after the last epoch that it kept.
+    A run that was killed goes on after the last epoch that it kept. Where only `minimum_metric` has
+    changed, what was trained is judged anew.
     """
     from archive.types import read_json
-    from train.accepted import beside_baseline
+    from train.accepted import beside_baseline, refusal
     from train.record import TrainReport
     from train.types import REPORT, read_meta
 
     went_on = 0
-    if job.recipe.fit.processes > 1:
+    if job.made:
+        for name, path in job.made.items():
+            copyfile(path, job.out / name)
+        meta = read_meta(job.out / "meta.json")
+        if problem := refusal(job.recipe, meta, meta.split_sizes["test"]):
+            raise TrainError(problem)
+    elif job.recipe.fit.processes > 1:
         # By name, so that it is not followed: it is of the key where it runs.
         import_module("pipeline.torchrun").train_together(job)
     else:
@@ -82,6 +90,8 @@ def run(job: Job) -> str:
     meta = read_meta(job.out / "meta.json")
     reached = beside_baseline(meta.task, meta)
     told = [f"{reached} on {meta.split_sizes['test']} test samples"]
+    if job.made:
+        told.append("as it was trained, judged anew")
     if went_on:
         told.append(f"went on after epoch {went_on}")
     report = read_json(job.out / REPORT, TrainReport)
@@ -120,7 +130,7 @@ def _train(job: Job) -> int:
     from train.loop.state import read_state, write_state
     from train.record import Epoch
     from train.run import help_train, train
-    from train.types import Checkpoint, read_meta
+    from train.types import REPORT, Checkpoint, read_meta
 
     recipe, kept_at = job.recipe, time.monotonic()
     parent = None
@@ -149,7 +159,16 @@ def _train(job: Job) -> int:
     if resumed is not None:
         print(f"goes on after epoch {len(resumed['epochs'])}", flush=True)
     if together.is_first_here():
-        train(recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep)
+        try:
+            train(
+                recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep
+            )
+        except TrainError:
+            # Of a model that is not good enough: what a person looks at first.
+            if (report := job.out / REPORT).exists():
+                job.failed.mkdir(parents=True, exist_ok=True)
+                report.replace(job.failed / REPORT)
+            raise
     else:
         help_train(recipe, job.root, parent=parent, resumed=resumed)
     if board is not None:

@@ -19,10 +19,10 @@ INDEX = """\
   {%- else %}{{ entry.name }}{% endif -%}
 </th>
 <td>{{ entry.version }}</td><td>{{ entry.task }}</td><td>{{ entry.metric or '–' }}</td>
-{% if entry.failed in ('quantise', 'parity', 'answers') %}
-<td class="bad">✗ do not agree</td>
-{% elif entry.parity is none %}
+{% if entry.parity is none %}
 <td>not compared</td>
+{% elif entry.failed == 'parity' %}
+<td class="bad">✗ do not agree</td>
 {% elif entry.exports_are_older %}
 <td>agreed (another checkpoint)</td>
 {% else %}
