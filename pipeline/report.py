@@ -60,7 +60,7 @@ def draw_index(
                 name=name,
                 version=recipe.version,
                 task=recipe.task,
-                metric=metric_of(name, layout),
+                metric=_metric(name, failed, layout),
                 parity=None if report is None else report.summary(),
                 exports_are_older=failed != "parity" and is_older("parity", name),
                 failed=failed,
@@ -93,3 +93,9 @@ def _parity_report(model: str, failed: str, layout: Layout) -> ParityReport | No
         return None
     folder = layout.failed(model, failed) if failed == "parity" else layout.folder(model)
     return read_json(folder / "parity.json", ParityReport)
+
+
+def _metric(model: str, failed: str, layout: Layout) -> str:
+    """Return a model's metric; where its training failed, that is of the one before."""
+    metric = metric_of(model, layout)
+    return f"{metric} (the checkpoint before)" if metric and failed == "train" else metric

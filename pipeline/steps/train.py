@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from importlib import import_module
-from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from pipeline.step import Job, Step
@@ -70,6 +69,8 @@ def run(job: Job) -> str:
     A run that was killed goes on after the last epoch that it kept. Where only `minimum_metric` has
     changed, what was trained is judged anew.
     """
+    from shutil import copyfile
+
     from archive.types import read_json
     from train.accepted import beside_baseline, refusal
     from train.record import TrainReport

@@ -141,7 +141,7 @@ def test_failure_without_a_page_does_not_lead_to_what_was_built_before(layout: L
 def test_index_says_what_failed_before_the_gate(layout: Layout) -> None:
     """A step that leaves no folder has failed all the same, and what was built is an older one."""
     assert index(layout, failed="train", stale="train is stale") == (
-        "not compared – ✗ fails in train", []
+        "(the checkpoint before) not compared – ✗ fails in train", []
     )  # fmt: skip
 
 
