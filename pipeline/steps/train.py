@@ -22,6 +22,7 @@ _PARENT = {
     "parent_learned.safetensors": "learned.safetensors",
 }
 _STATE = "state.pt"
+_REPORT = "train.json"
 # Seconds between two times that what it takes to go on is kept: a write waits for the disk.
 _EVERY = 1.0
 # The variable that names a folder for TensorBoard. It changes nothing of what is made, so it is in
@@ -82,6 +83,7 @@ def run(job: Job) -> str:
             copyfile(path, job.out / name)
         meta = read_meta(job.out / "meta.json")
         if problem := refusal(job.recipe, meta, meta.split_sizes["test"]):
+            _keep_report(job)
             raise TrainError(problem)
     elif job.recipe.fit.processes > 1:
         # By name, so that it is not followed: it is of the key where it runs.
@@ -108,6 +110,13 @@ def run(job: Job) -> str:
     return "; ".join(told)
 
 
+def _keep_report(job: Job) -> None:
+    """Leave the report of a model that is not good enough: what a person looks at first."""
+    if (report := job.out / _REPORT).exists():
+        job.failed.mkdir(parents=True, exist_ok=True)
+        report.replace(job.failed / _REPORT)
+
+
 def take_part(job: Job) -> None:
     """Train as one of several processes. The first of a machine writes what comes of it."""
     from train import together
@@ -131,7 +140,7 @@ def _train(job: Job) -> int:
     from train.loop.state import read_state, write_state
     from train.record import Epoch
     from train.run import help_train, train
-    from train.types import REPORT, Checkpoint, read_meta
+    from train.types import Checkpoint, read_meta
 
     recipe, kept_at = job.recipe, time.monotonic()
     parent = None
@@ -165,10 +174,7 @@ def _train(job: Job) -> int:
                 recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep
             )
         except TrainError:
-            # Of a model that is not good enough: what a person looks at first.
-            if (report := job.out / REPORT).exists():
-                job.failed.mkdir(parents=True, exist_ok=True)
-                report.replace(job.failed / REPORT)
+            _keep_report(job)
             raise
     else:
         help_train(recipe, job.root, parent=parent, resumed=resumed)
