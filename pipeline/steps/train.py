@@ -75,7 +75,7 @@ def run(job: Job) -> str:
     from archive.types import read_json
     from train.accepted import beside_baseline, refusal
     from train.record import TrainReport
-    from train.types import REPORT, read_meta
+    from train.types import read_meta
 
     went_on = 0
     if job.made:
@@ -97,7 +97,7 @@ def run(job: Job) -> str:
         told.append("as it was trained, judged anew")
     if went_on:
         told.append(f"went on after epoch {went_on}")
-    report = read_json(job.out / REPORT, TrainReport)
+    report = read_json(job.out / _REPORT, TrainReport)
     assert report is not None
     # What a person should look at; the report has all of it.
     found = report.data.duplicates
