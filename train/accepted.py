@@ -83,7 +83,9 @@ def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
         "chance"
     )
     # Where it is above, more samples would tell.
-    small = "the test split is small: add samples, or raise [data] test; " if high > 0 else ""
+    small = (
+        "the test split is small: add samples, or raise [data] test; " if value > baseline else ""
+    )
     always = _ALWAYS[recipe.task]
     return (
         f"{what}: {always} has that, and the 95 % interval of the difference is {low:+.4f} to "
