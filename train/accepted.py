@@ -83,9 +83,7 @@ def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
         "chance"
     )
     # Where it is above, more samples would tell.
-    small = (
-        "the test split is small: add samples, or raise [data] test; " if value > baseline else ""
-    )
+    small = "the test split is small: add samples, or raise [data] test; " * (value > baseline)
     always = _ALWAYS[recipe.task]
     return (
         f"{what}: {always} has that, and the 95 % interval of the difference is {low:+.4f} to "
