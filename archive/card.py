@@ -43,6 +43,8 @@ class Card(Struct, frozen=True, kw_only=True):
     manifest: dict[str, Any]
     config: dict[str, Any]
     metrics: dict[str, float]
+    baseline: dict[str, float]
+    gain: tuple[float, float] | None
     parity: Summary | None
     versions: dict[str, str]
     golden_samples: int
@@ -70,6 +72,8 @@ def read_card(mar: Path) -> Card:
             manifest=msgspec.to_builtins(manifest) if manifest is not None else {},
             config=_config(archive, contents),
             metrics=proof.metrics if proof is not None else {},
+            baseline=proof.baseline if proof is not None else {},
+            gain=proof.gain if proof is not None else None,
             parity=proof.parity if proof is not None else None,
             versions=proof.versions if proof is not None else {},
             golden_samples=_golden_samples(archive, problems),

@@ -24,6 +24,7 @@ from archive.write import archive_date, write_archive
 from handlers.spec import spec_to_dict
 from recipes.errors import PackError
 from recipes.types import PROVEN_SECTIONS, canonical
+from train.accepted import refusal
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
@@ -41,9 +42,14 @@ def pack_proven(
     root: Path,
     target: Path,
 ) -> Artifact:
-    """Write the archive of a recipe's model. Raises `PackError` unless both reports are ok."""
+    """Write the archive of a recipe's model.
+
+    Raises `PackError` unless both reports are ok and the metric is worth shipping.
+    """
     if not (report.ok and answers.ok):
         raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
+    if problem := refusal(recipe, meta, meta.split_sizes.get("test", 0)):
+        raise PackError(f"{recipe.name}: not packed: {problem}")
     model = ManifestModel(
         model_name=recipe.name,
         model_version=recipe.version,
@@ -55,6 +61,8 @@ def pack_proven(
     proof = Proof(
         recipe={section: declared[section] for section in PROVEN_SECTIONS},
         metrics=meta.metrics,
+        baseline=meta.baseline,
+        gain=meta.gain,
         splits=meta.splits,
         parity=report.summary(),
         answers=answers,

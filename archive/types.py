@@ -102,10 +102,15 @@ class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`MAR-INF/proof.json`: where the archive comes from, and what was measured on the way."""
+    """`MAR-INF/proof.json`: where the archive comes from, and what was measured on the way.
+
+    `baseline` and `gain` are as in a checkpoint's `Meta`.
+    """
 
     recipe: dict[str, Any]
     metrics: dict[str, float]
+    baseline: dict[str, float] = {}
+    gain: tuple[float, float] | None = None
     splits: dict[str, str]
     parity: Summary
     answers: AnswersReport

@@ -163,7 +163,7 @@ def _measured(project: Path) -> list[str]:
     layout = Layout(root=project)
     names = sorted(path.stem for path in layout.recipes.glob("*.toml"))
     facts = {name: facts_of(name, layout) for name in names}
-    return [f"{name}: {facts[name].metric}, {facts[name].parity}" for name in names]
+    return [f"{name}: {facts[name].metric}, {facts[name].exports}" for name in names]
 
 
 if __name__ == "__main__":

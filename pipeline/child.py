@@ -65,6 +65,7 @@ def _run(task: dict[str, Any], progress: Any) -> str:
         failed=Path(task["failed"]),
         resume=Path(task["resume"]),
         key=task["key"],
+        made={name: Path(path) for name, path in task["made"].items()},
         progress=progress,
     )
     note: str = importlib.import_module(task["module"]).run(job)

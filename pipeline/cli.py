@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
             )
     explained = add("explain", "for every step: is it current, and if not, what changed", _explain)
     _add_models(explained)
-    _add_models(add("list", "a table of models, versions, metrics, parity and state", _list))
+    _add_models(add("list", "a table of models, versions, metrics, exports and state", _list))
     serve = add("serve", "run TorchServe on the model store until Ctrl-C", _serve)
     _add_models(serve)
     _add_port(serve)

@@ -91,10 +91,13 @@ def _model_facts(card: Card) -> list[tuple[str, str]]:
         ("payload", model.get("serializedFile", "none")),
         ("proof", "claimed; `verify` tests it" if card.claims_proof else "none: unproven"),
     ]
-    facts += [(name, f"{value:.4f}") for name, value in card.metrics.items()]
+    for name, value in card.metrics.items():
+        baseline = card.baseline.get(name)
+        beside = "" if baseline is None else f" (baseline {baseline:.4f})"
+        facts.append((name, f"{value:.4f}{beside}"))
     if card.parity is not None:
         facts.append(
-            ("parity", f"{card.parity.worst_ratio:.2g} of the limit, errors ≤ "
+            ("exports agree", f"{card.parity.worst_ratio:.2g} of the limit, errors ≤ "
              f"{card.parity.max_error:.1e}, at batches "
              f"{', '.join(map(str, card.parity.batches))}, {card.parity.flips} flips")
         )  # fmt: skip

@@ -83,7 +83,7 @@ class KeyMaker:
             there = (self._root / path).exists()
             parts[f"file {path}"] = self._data.digest(path) if there else "not there"
         if step.reads_data:
-            parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.files}
+            parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.read_files}
         if step.on_device:
             parts["device"] = device_class(recipe.fit.device)
         return parts

@@ -1,4 +1,4 @@
-"""`make list`: a table of models, versions, metrics, parity and state."""
+"""`make list`: a table of models, versions, metrics, exports and state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NONE = "–"
+# Said of what was made of weights that have been trained anew since.
+OTHER_CHECKPOINT = "another checkpoint"
+# What makes a checkpoint, as later steps read it.
+_CHECKPOINT = ("weights.safetensors", "meta.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of a model as it was last built, ready to be printed."""
+    """What is known of a model as it was last built, ready to be printed.
+
+    `metric` stands beside its baseline; `exports` say how closely they agree with the checkpoint,
+    and nothing of how good that is. What is of another checkpoint than the metric says so.
+    """
 
     metric: str
-    parity: str
+    exports: str
     published: str
 
 
@@ -37,7 +45,9 @@ def facts_of(model: str, layout: Layout) -> Facts:
     report = read_json(layout.folder(model) / "parity.json", ParityReport)
     return Facts(
         metric=metric_of(model, layout) or _NONE,
-        parity=_NONE if report is None else _parity(report.summary()),
+        exports=_NONE
+        if report is None
+        else _exports(report.summary()) + _mark(of_this_checkpoint("parity", model, layout)),
         published=_published(model, layout),
     )
 
@@ -46,11 +56,29 @@ def metric_of(model: str, layout: Layout) -> str:
     """Return a model's main metric on the test split, ready to be printed; nothing without one."""
     meta = read_json(layout.folder(model) / "meta.json", dict[str, Any]) or {}
     metric = MAIN_METRIC.get(meta.get("task", ""), "")
-    value = meta.get("metrics", {}).get(metric)
-    return "" if value is None else f"{metric} {value:.4f}"
+    value, baseline = (meta.get(key, {}).get(metric) for key in ("metrics", "baseline"))
+    if value is None:
+        return ""
+    return f"{metric} {value:.4f}" + ("" if baseline is None else f" (baseline {baseline:.4f})")
 
 
-def _parity(summary: Summary) -> str:
+def of_this_checkpoint(step: str, model: str, layout: Layout) -> bool:
+    """Whether what a step last made is of the checkpoint that is there now."""
+    trained, made = (read_record(layout.record(model, name)) for name in ("train", step))
+    if trained is None or made is None:
+        return False
+    outputs = {name: trained.outputs.get(layout.output(model, name)) for name in _CHECKPOINT}
+    return all(
+        output is not None and made.parts.get(f"input {name}", output.sha256) == output.sha256
+        for name, output in outputs.items()
+    )
+
+
+def _mark(is_of_it: bool) -> str:
+    return "" if is_of_it else f" ({OTHER_CHECKPOINT})"
+
+
+def _exports(summary: Summary) -> str:
     """Return the largest error on held-out samples, how much of what is allowed was used, and
     what a reduced precision costs of the metric.
     """
@@ -69,7 +97,16 @@ def _published(model: str, layout: Layout) -> str:
     output = record.outputs[path]
     if not output.looks_untouched(target) and sha256_file(target) != output.sha256:
         return "changed since"
-    return f"{output.sha256[:12]}… {output.size / 1024:.0f} KiB"
+    archive = read_record(layout.record(model, "archive"))
+    packed = None
+    if archive is not None:
+        packed = archive.outputs.get(layout.output(model, "model.mar"))
+    is_of_it = (
+        packed is not None
+        and record.parts.get("input model.mar") == packed.sha256
+        and of_this_checkpoint("archive", model, layout)
+    )
+    return f"{output.sha256[:12]}… {output.size / 1024:.0f} KiB{_mark(is_of_it)}"
 
 
 def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
@@ -78,13 +115,13 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
 
     keys = KeyMaker(layout)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "version", "task", "metric", "parity", "published", "state"):
+    for column in ("model", "version", "task", "metric", "exports agree", "published", "state"):
         table.add_column(column, no_wrap=True)
     for name, recipe in recipes.items():
         facts = facts_of(name, layout)
         state = why_not_current(recipe, layout, keys) or "current"
         table.add_row(
-            name, recipe.version, recipe.task, facts.metric, facts.parity, facts.published, state
+            name, recipe.version, recipe.task, facts.metric, facts.exports, facts.published, state
         )
     print_table(table)
     for line in strangers(layout):
@@ -113,7 +150,7 @@ def print_table(table: Table) -> None:
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=200)
+        console = Console(highlight=False, markup=False, width=240)
     console.print(table)
 
 

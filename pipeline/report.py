@@ -11,7 +11,7 @@ from pathlib import Path
 from archive.parity.types import ParityReport
 from archive.types import read_json
 from pipeline.layout import Layout
-from pipeline.listing import metric_of
+from pipeline.listing import metric_of, of_this_checkpoint
 from pipeline.plan import STEPS
 from recipes.types import Recipe
 
@@ -20,10 +20,12 @@ PAGE = "report.html"
 
 def draw_failed(recipe: Recipe, failed: Path) -> None:
     """Draw the page of a step that failed, if it left reports in its folder."""
-    names = ("quantise.json", "parity.json", "answers.json")
+    names = ("train.json", "quantise.json", "parity.json", "answers.json")
     files = {name: failed / name for name in names if (failed / name).exists()}
     if files:
-        if (trained := failed.parent.parent / "train.json").exists():
+        # Of a training that is not good enough, its own; what comes behind was made of the last.
+        trained = failed.parent.parent / "train.json"
+        if "train.json" not in files and trained.exists():
             files["train.json"] = trained
         from report.model import write_model_page
 
@@ -45,6 +47,9 @@ def draw_index(
     """
     from report.index import Entry, write_index
 
+    def is_older(step: str, model: str) -> bool:
+        return not of_this_checkpoint(step, model, layout)
+
     entries = []
     for name, recipe in recipes.items():
         failed = _failed_step(recipe, layout) or failed_steps.get(name, "")
@@ -55,11 +60,13 @@ def draw_index(
                 name=name,
                 version=recipe.version,
                 task=recipe.task,
-                metric=metric_of(name, layout),
+                metric=_metric(name, failed, layout),
                 parity=None if report is None else report.summary(),
+                exports_are_older=failed != "parity" and is_older("parity", name),
                 failed=failed,
                 stale=stale.get(name, ""),
                 page=page if page.exists() else None,
+                page_is_older=not failed and is_older("report", name),
             )
         )
     index = layout.root / layout.build / "index.html"
@@ -86,3 +93,9 @@ def _parity_report(model: str, failed: str, layout: Layout) -> ParityReport | No
         return None
     folder = layout.failed(model, failed) if failed == "parity" else layout.folder(model)
     return read_json(folder / "parity.json", ParityReport)
+
+
+def _metric(model: str, failed: str, layout: Layout) -> str:
+    """Return a model's metric; where its training failed, that is of the one before."""
+    metric = metric_of(model, layout)
+    return f"{metric} (the checkpoint before)" if metric and failed == "train" else metric

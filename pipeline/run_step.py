@@ -18,9 +18,9 @@ import msgspec
 from archive.files import sync
 from archive.types import VerifyReport
 from pipeline.isa import level_environment
-from pipeline.keys import KeyMaker, digest
+from pipeline.keys import KeyMaker, Parts, digest
 from pipeline.layout import Layout
-from pipeline.state import Output, Record, write_record
+from pipeline.state import Output, Record, changed_outputs, write_record
 from pipeline.status import Status, differences, input_path
 from pipeline.step import Progress, Step
 from recipes.errors import MarwrightError
@@ -87,6 +87,7 @@ def run_step(
         "out": str(out),
         "failed": str(failed),
         "resume": str(resume),
+        "made": _only_judged_anew(status, recipe, layout),
         "key": _resume_key(status),
     }
     log = folder / "log" / f"{step.name}.log"
@@ -107,8 +108,25 @@ def run_step(
 
 def _resume_key(status: Status) -> str:
     assert status.parts is not None
-    judging = {f"recipe {name}" for name in status.step.judged_by}
-    return digest({name: part for name, part in status.parts.items() if name not in judging})
+    return digest(_unjudged(status.step, status.parts))
+
+
+def _unjudged(step: Step, parts: Parts) -> Parts:
+    judging = {f"recipe {name}" for name in step.judged_by}
+    return {name: part for name, part in parts.items() if name not in judging}
+
+
+def _only_judged_anew(status: Status, recipe: Recipe, layout: Layout) -> dict[str, str]:
+    """Return the outputs of a step's last run, where only what judges them has changed since."""
+    step, record = status.step, status.record
+    assert status.parts is not None
+    if not step.judged_by or record is None:
+        return {}
+    if _unjudged(step, record.parts) != _unjudged(step, status.parts):
+        return {}
+    if changed_outputs(record, layout.root, rehash=True):
+        return {}
+    return {name: str(layout.root / layout.output(recipe.name, name)) for name in step.outputs}
 
 
 def _require_unchanged(

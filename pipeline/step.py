@@ -32,7 +32,7 @@ class Step:
 
     sections: what it reads of the recipe, as `section` or `section.key`.
     judged_by: what of the sections only decides whether what it made will do: what it goes on from
-        after a failure is worth as much with another value.
+        after a failure, and what it made, is worth as much with another value.
     inputs: outputs of earlier steps that it reads, by file name.
     of_parent: outputs of the first step of the recipe that this one starts from, which it reads:
         their names here, and there.
@@ -86,7 +86,7 @@ class Job:
     `out`, an empty folder, from where the pipeline moves them; what a person should look at
     after a failure is written to `failed`. What is written to `resume` survives a kill, and is
     there when the step is run again; it is worth something only to the same `key`, which leaves
-    out what only judges.
+    out what only judges. `made` are the outputs of the last run, where nothing else has changed.
     """
 
     recipe: Recipe
@@ -97,6 +97,7 @@ class Job:
     resume: Path
     key: str
     progress: Progress = field(repr=False)
+    made: dict[str, Path] = field(default_factory=dict)
 
 
 def handler_file(recipe: Recipe) -> str:

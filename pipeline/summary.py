@@ -44,7 +44,7 @@ def _print_table(outcomes: list[Outcome], layout: Layout) -> None:
     from pipeline.listing import facts_of, print_table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "ran", "seconds", "metric", "parity", "published"):
+    for column in ("model", "ran", "seconds", "metric", "exports agree", "published"):
         table.add_column(column, justify="right" if column == "seconds" else "left", no_wrap=True)
     for outcome in outcomes:
         facts = facts_of(outcome.model, layout)
@@ -53,7 +53,7 @@ def _print_table(outcomes: list[Outcome], layout: Layout) -> None:
             ran += f"; {outcome.failed_step or 'recipe'} failed"
         seconds = f"{sum(outcome.ran.values()):.1f}"
         # Of one that failed, what is known is of an earlier build.
-        metric, parity = (facts.metric, facts.parity) if outcome.error is None else ("–", "–")
-        table.add_row(outcome.model, ran, seconds, metric, parity, facts.published)
+        metric, exports = (facts.metric, facts.exports) if outcome.error is None else ("–", "–")
+        table.add_row(outcome.model, ran, seconds, metric, exports, facts.published)
     print()
     print_table(table)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import RecipeError
+from recipes.labels import file_of, read_labels
 from recipes.modules import STOCK_HANDLERS, check_handler, check_params, function_of
 from recipes.paths import recipe_file, root_of, shown
 from recipes.suggest import suggestion
-from recipes.types import Recipe, Task
+from recipes.types import INIT_LABELS, Recipe, Task
 
 _INIT = "[model] init_from"
+_LABELS = ("[data] labels", "[model] init_labels")
 # What the project's own handlers read, and answer.
 _OWN_HANDLERS: dict[str, tuple[str, Task]] = {
     "classify_image": ("image", "classification"),
@@ -37,8 +39,14 @@ def check_files(recipe: Recipe, path: Path) -> None:
             raise RecipeError(f"{shown(path)}: {key}: {file!r}: not below the project")
         if not (root / file).exists():
             raise RecipeError(f"{shown(path)}: {key}: there is no {file}")
-        if key == _INIT and not (root / file).is_file():
+        if key in (_INIT, *_LABELS) and not (root / file).is_file():
             raise RecipeError(f"{shown(path)}: {key}: {file} is no file")
+    for key, labels in zip(_LABELS, (recipe.data.labels, recipe.model.init_labels), strict=True):
+        if labels not in ("", *INIT_LABELS):
+            try:
+                read_labels(labels, root)
+            except ValueError as error:
+                raise RecipeError(f"{shown(path)}: {key}: {error}") from None
     handler_file, dataset_file = f"handlers/{handler}.py", recipe.data.file
     places = (
         ("[serve] handler", handler_file),
@@ -79,6 +87,9 @@ def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from (("[data] files", file) for file in recipe.data.files)
     if recipe.model.init_from and recipe.model.parent is None:
         yield _INIT, recipe.model.init_from
+    for key, labels in zip(_LABELS, (recipe.data.labels, recipe.model.init_labels), strict=True):
+        if file := file_of(labels):
+            yield key, file
 
 
 def _check_parent(path: Path, name: str, parent: str) -> None:

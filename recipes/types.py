@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from handlers.spec import ImageFit, Interpolation
+from recipes.labels import SUFFIXES, file_of
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=0.5)]
@@ -29,6 +30,8 @@ _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _FACTORY_PATTERN = rf"^([a-z][a-z0-9_]*|torchvision/[a-z0-9_]+|({_IDENTIFIER}/)+{_IDENTIFIER}\.py)$"
 # Files that weights to start from are read of.
 WEIGHTS = (".safetensors", ".pt", ".pth")
+# What `init_labels` may say instead of naming labels.
+INIT_LABELS = ("same", "other")
 Param = bool | int | float | str
 
 # Of the parity gate; docs/adr/0009-calibrated-tolerance.md derives them from measurements.
@@ -77,6 +80,13 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "there is not: training stops and names them, or goes on without them and counts them"
         ),
     ] = "refuse"
+    labels: Annotated[
+        str | list[str],
+        _about(
+            "Labels in the order of the outputs: a list, or a file of the project as "
+            "index_to_name.json; without it, in the data set's own order"
+        ),
+    ] = ""
     near_duplicates: Annotated[
         Literal["report", "refuse"],
         _about("What becomes of held-out samples that nearly equal a training sample"),
@@ -87,6 +97,17 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         _about("Goes into the hash that decides each sample's split; another salt, another split"),
     ] = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str) and self.labels and not file_of(self.labels):
+            raise ValueError(
+                f'labels = "{self.labels}": it is a list, or a {" or ".join(SUFFIXES)} file'
+            )
+
+    @property
+    def read_files(self) -> tuple[str, ...]:
+        """What its samples are read from, from the project's root."""
+        return (*self.files, *([file] if (file := file_of(self.labels)) else []))
 
     @property
     def file(self) -> str:
@@ -171,6 +192,14 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "project's root, .safetensors, .pt or .pth"
         ),
     ] = ""
+    init_labels: Annotated[
+        str | list[str],
+        _about(
+            "What the head of a file in init_from answers, which no such file says: its labels in "
+            "the order of its outputs, as a list or a file; same: those of [data] labels, or of a "
+            "regression the same target, scaled alike; other: its head is not taken"
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         if self.weights and self.init_from:
@@ -181,6 +210,15 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.init_from and not colon and Path(self.init_from).suffix not in WEIGHTS:
             raise ValueError(
                 f'init_from = "{self.init_from}": weights are in {", ".join(WEIGHTS)} files'
+            )
+        if self.init_labels != "" and (not self.init_from or colon):
+            raise ValueError("init_labels are of a file in init_from: remove it")
+        if isinstance(self.init_labels, str) and not (
+            self.init_labels in ("", *INIT_LABELS) or file_of(self.init_labels)
+        ):
+            raise ValueError(
+                f'init_labels = "{self.init_labels}": it is {", ".join(INIT_LABELS)}, a list, or a '
+                f"{' or '.join(SUFFIXES)} file"
             )
         if "architecture" in self.params and self.factory.startswith("torchvision/"):
             raise ValueError(f"params: the factory {self.factory} names the architecture")
@@ -327,7 +365,11 @@ class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Positive, _about("Epochs without a better validation loss before training stops")
     ] = 10
     minimum_metric: Annotated[
-        float | None, _about("The build stops when the test metric is below this")
+        float | Literal["any"] | None,
+        _about(
+            "The build stops when the test metric is below this; in any case when it is not above "
+            "its baseline, unless this is any"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -509,6 +551,22 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
             raise ValueError(
                 f'task = "{self.task}" goes with [preprocess] kind = {fitting}, not with "{kind}"'
+            )
+        if self.data.labels != "" and self.task != "classification":
+            raise ValueError("[data] labels are of a classification: remove it")
+        named = self.model.init_labels not in ("", *INIT_LABELS)
+        if named and self.task != "classification":
+            raise ValueError(
+                '[model] init_labels of a regression is "same" or "other", because it has no labels'
+            )
+        if (
+            self.model.init_labels == "same"
+            and self.task == "classification"
+            and self.data.labels == ""
+        ):
+            raise ValueError(
+                '[model] init_labels = "same" needs [data] labels, which say in which order they '
+                "are"
             )
         if self.augment != Augment() and kind != "image":
             raise ValueError(f"[augment] changes images, and this is a {kind}: remove it")

@@ -19,6 +19,7 @@ class Entry:
     """A line of the index. `metric` is ready to be shown; `page` is the model's page, if any.
 
     `failed` names the step that failed, if one did; `stale` says why it is not current, if not.
+    What is older is of another checkpoint than the metric.
     """
 
     name: str
@@ -26,9 +27,11 @@ class Entry:
     task: str
     metric: str = ""
     parity: Summary | None = None
+    exports_are_older: bool = False
     failed: str = ""
     stale: str = ""
     page: Path | None = None
+    page_is_older: bool = False
 
 
 def write_index(

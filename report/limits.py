@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from statistics import fmean, stdev
 
+from recipes.types import MAIN_METRIC
 from report.intervals import wilson
 from report.numbers import listed, number, plural
 from train.record import Classified, ClassScore, DataCard, TrainReport
@@ -25,12 +26,35 @@ _IMBALANCE = 5
 
 def limits(report: TrainReport) -> list[str]:
     """Return what a person should know before they trust a model, in sentences."""
-    sentences = [*_of_data(report.data)]
+    sentences = [*_of_baseline(report), *_of_data(report.data)]
     if report.classified is not None:
         sentences += _of_classes(report, report.classified)
     if report.predicted is not None:
         sentences += _of_answers(report, report.predicted.pairs)
     return sentences
+
+
+def baseline_in_words(report: TrainReport) -> str:
+    """Return what answering without looking has, and how far the model is above; "" if unknown."""
+    main = MAIN_METRIC[report.task]
+    if report.gain is None or main not in report.baseline:
+        return ""
+    low, high = report.gain
+    always = "the most frequent label" if report.task == "classification" else "the mean"
+    return (
+        f"Always answering {always} of the training split has "
+        f"{number(report.baseline[main], 4)}: the model is above by {number(low)} to "
+        f"{number(high)} (95 % of the paired bootstrap)."
+    )
+
+
+def _of_baseline(report: TrainReport) -> Iterator[str]:
+    if report.gain is not None and not report.gain[0] > 0:
+        main = MAIN_METRIC[report.task]
+        yield (
+            f"It is not surely better than its baseline, which has {number(report.baseline[main])} "
+            "without looking at a sample: the recipe ships it all the same."
+        )
 
 
 def _of_data(data: DataCard) -> Iterator[str]:

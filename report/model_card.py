@@ -28,7 +28,10 @@ def model_section(report: TrainReport, recipe: Recipe) -> Section:
         frozen=stages[: len(stages) - trained],
         trained=stages[len(stages) - trained :],
         splits=[(name, sum(report.data.counts[name])) for name in ordered(report.data.counts)],
-        metrics=[(metric_words(name)[0], value) for name, value in report.metrics.items()],
+        metrics=[
+            (metric_words(name)[0], value, report.baseline.get(name))
+            for name, value in report.metrics.items()
+        ],
         limits=limits(report),
     )
     return Section(title="Model card", anchor="model-card", body=body)

@@ -53,9 +53,12 @@ def render(template: str, **values: object) -> Markup:
     return Markup(_compiled(template).render(values))
 
 
-def verdict_box(*, ok: bool, text: str) -> Markup:
-    """Return the box that a person looks at first: whether it passes, and `text` about it."""
-    return render(VERDICT, ok=ok, text=text)
+def verdict_box(*, ok: bool, text: str, words: tuple[str, str] = ("Passes", "Fails")) -> Markup:
+    """Return the box that a person looks at first: whether it passes, and `text` about it.
+
+    `words` are what it says where it does, and where it does not.
+    """
+    return render(VERDICT, ok=ok, text=text, word=words[0] if ok else words[1])
 
 
 def page_of(sections: Sequence[Section], *, title: str, subtitle: str) -> str:

@@ -32,7 +32,12 @@ def verdict(report: ParityReport) -> Section:
     body = render(
         templates.VERDICT,
         report=report,
-        verdict=verdict_box(ok=report.ok, text=_sentence(report)),
+        # Of the exports, and not of the model: how good that is, the metrics say.
+        verdict=verdict_box(
+            ok=report.ok,
+            text=_sentence(report),
+            words=("The exports agree", "The exports do not agree"),
+        ),
         backends=BACKENDS,
         checks=CHECKS,
         has_layers=bool(report.layers),

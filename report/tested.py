@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from report.confusion import confusion
 from report.intervals import wilson
-from report.limits import r2_in_words, right_of
+from report.limits import baseline_in_words, r2_in_words, right_of
 from report.numbers import number, plural
 from report.page import Section, render
 from report.reliability import reliability
@@ -38,7 +38,7 @@ class Row:
 def tested_section(report: TrainReport) -> Section | None:
     """Return what is known of the test split; None where the report says nothing of it."""
     if report.classified is not None:
-        body = _of_classes(report.classified, report.metrics)
+        body = _of_classes(report.classified, report)
     elif report.predicted is not None and report.predicted.pairs:
         body = _of_answers(report.predicted, report)
     else:
@@ -46,7 +46,8 @@ def tested_section(report: TrainReport) -> Section | None:
     return Section(title="Test split", anchor="test-split", body=body)
 
 
-def _of_classes(found: Classified, metrics: dict[str, float]) -> Markup:
+def _of_classes(found: Classified, report: TrainReport) -> Markup:
+    metrics = report.metrics
     right, of = right_of(found)
     classes = [*rows(found)]
     worst_first = sorted(classes, key=lambda row: 2.0 if row.f1 is None else row.f1)
@@ -54,6 +55,7 @@ def _of_classes(found: Classified, metrics: dict[str, float]) -> Markup:
         CLASSIFIED,
         right=right,
         of=of,
+        baseline=baseline_in_words(report),
         confusion=confusion(found),
         classes=classes,
         worst=worst_first[:_WORST] if len(classes) > _ALL else [],
@@ -97,7 +99,11 @@ def _of_answers(found: Predicted, report: TrainReport) -> Markup:
         target=found.target,
         samples=sum(report.data.counts.get("test", [])),
         pairs=len(pairs),
-        metrics=[(*metric_words(name), value) for name, value in report.metrics.items()],
+        metrics=[
+            (*metric_words(name), value, report.baseline.get(name))
+            for name, value in report.metrics.items()
+        ],
+        baseline=baseline_in_words(report),
         meaning=r2_in_words(report.metrics["r2"]) if "r2" in report.metrics else "",
         against=against(pairs, "test-against", _against_in_words(pairs)),
         residuals=residuals(pairs, "test-residuals", f"Answers less their targets: {words}"),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from handlers.spec import PreprocessSpec, spec_to_dict
+from handlers.spec import PreprocessSpec, TableSpec, spec_to_dict
 from recipes.errors import TrainError
 from train.learned import LEARNED, write_learned
 from train.model import build_model, fill
 from train.types import Checkpoint, Meta, Opened, Splits, read_meta, write_meta
+from train.weights import save_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from recipes.types import Recipe
+    from train.accepted import Measured
     from train.loop.run import Fitted
     from train.metrics import Evaluation
 
@@ -34,7 +36,7 @@ LOSSES = "losses.safetensors"
 def save_checkpoint(
     fitted: Fitted,
     tested: Evaluation,
-    metrics: Mapping[str, float],
+    measured: Measured,
     spec: PreprocessSpec,
     opened: Opened,
     recipe: Recipe,
@@ -42,11 +44,11 @@ def save_checkpoint(
 ) -> Checkpoint:
     """Write the weights, the test split's losses and what was learned of, then `meta.json`.
 
-    `metrics` are those of the test split, the main one first.
+    `measured` are the metrics of the test split, beside those of the baseline.
     """
     splits = opened.splits
     weights = folder / WEIGHTS
-    save_weights(fitted.model, weights)
+    save_weights(fitted.model, weights, answers_of(splits, spec), spec)
     save_file({"test": tested.losses}, folder / LOSSES)
     write_learned(opened.learned, folder / LEARNED)
     meta = Meta(
@@ -54,7 +56,9 @@ def save_checkpoint(
         preprocess=spec_to_dict(spec),
         labels=list(splits.samples.labels),
         outputs=outputs_of(splits),
-        metrics={name: round(value, 6) for name, value in metrics.items()},
+        metrics=measured.metrics,
+        baseline=measured.baseline,
+        gain=measured.gain,
         test_loss=round(tested.loss, 6),
         validation_loss=round(fitted.validation_loss, 6),
         epochs=len(fitted.epochs),
@@ -68,12 +72,6 @@ def save_checkpoint(
     )
     write_meta(meta, folder / META)
     return Checkpoint(weights=weights, meta=meta, losses=folder / LOSSES)
-
-
-def save_weights(model: nn.Module, file: Path) -> None:
-    """Write a network's parameters and buffers as safetensors."""
-    # Clones, because safetensors takes no two names for one memory, as tied weights have.
-    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, file)
 
 
 def load_losses(checkpoint: Checkpoint) -> NDArray[np.float32] | None:
@@ -104,6 +102,13 @@ def load_weights(model: nn.Module, file: Path) -> None:
 def outputs_of(splits: Splits) -> int:
     """Return how many outputs a model of this data has: one a label, or one value."""
     return len(splits.samples.labels) or 1
+
+
+def answers_of(splits: Splits, spec: PreprocessSpec) -> tuple[str, ...]:
+    """Return what a model's outputs stand for: its labels, or the target of a regression."""
+    if splits.samples.labels:
+        return tuple(splits.samples.labels)
+    return (spec.target,) if isinstance(spec, TableSpec) else ()
 
 
 def open_checkpoint(files: Mapping[str, Path]) -> Checkpoint:

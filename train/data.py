@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from recipes.errors import DataError
+from recipes.labels import file_of, plain, read_labels
+from recipes.suggest import suggestion
 from recipes.types import TextPreprocess
 from train.audit import audited, without
 from train.leakage import duplicates
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from train.types import Meta
 
 _PROJECT = Path(__file__).resolve().parent.parent
+# Labels that a message names, at most.
+_NAMED = 8
 _KINDS: dict[str, type[Samples]] = {
     "image": ImageSamples,
     "table": TableSamples,
@@ -39,11 +43,17 @@ def open_dataset(recipe: Recipe, before: Learned = NOTHING) -> Opened:
     `before` are the samples that the weights which it starts from were made from. Raises
     `DataError` when it does not fit the recipe, or holds what the recipe refuses.
     """
+    loaded = _loaded(recipe)
     samples, faults = audited(
-        _loaded(recipe),
+        loaded,
         skip=recipe.data.faulty == "skip",
-        where=", ".join(recipe.data.files) or recipe.data.file,
+        where=data_file(recipe),
     )
+    if recipe.data.labels != "" and (gone := set(loaded.labels) - set(samples.labels)):
+        raise DataError(
+            f"{data_file(recipe)}: no sample of {_listed(sorted(gone))} can be used, and [data] "
+            "labels names it: add some, or leave it out there"
+        )
     splits = _split(samples, recipe)
     read = recipe.preprocess
     known = known_before(splits, before)
@@ -118,7 +128,47 @@ def _loaded(recipe: Recipe) -> Samples:
         )
     if problem := _problem(samples, recipe):
         raise DataError(f"{data.file}: {problem}")
-    return samples
+    return samples if data.labels == "" else labels_in_order(samples, recipe)
+
+
+def labels_in_order(samples: Samples, recipe: Recipe) -> Samples:
+    """Return samples whose labels are in the order that `[data] labels` says.
+
+    Raises `DataError` where it does not name each of them.
+    """
+    declared = recipe.data.labels
+    where = file_of(declared) or f"recipes/{recipe.name}.toml: [data] labels"
+    try:
+        wanted = read_labels(declared, _PROJECT)
+    except ValueError as error:
+        raise DataError(str(error) if file_of(declared) else f"{where}: {error}") from None
+    # As the data set writes them: systems keep accents in two forms.
+    own = {plain(label): label for label in samples.labels}
+    if missing := [label for label in own if label not in map(plain, wanted)]:
+        raise DataError(f"{where}: does not name {_listed(missing)}, of which there are samples")
+    if extra := [label for label in wanted if plain(label) not in own]:
+        raise DataError(
+            f"{where}: {data_file(recipe)} has no label {_listed(extra)}{suggestion(extra[0], own)}"
+        )
+    labels = tuple(own[plain(label)] for label in wanted)
+    if labels == samples.labels:
+        return samples
+    places = np.array([labels.index(label) for label in samples.labels], dtype=np.int64)
+    targets = samples.targets.copy()
+    # Targets that are no label stay so, for the audit to name them.
+    known = (targets >= 0) & (targets < len(places))
+    targets[known] = places[targets[known].astype(np.int64)]
+    return dataclasses.replace(samples, targets=targets, labels=labels)
+
+
+def data_file(recipe: Recipe) -> str:
+    """Return what a message calls the data set: the files that it reads, or its module."""
+    return ", ".join(recipe.data.files) or recipe.data.file
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, labels[:_NAMED]))
+    return f"{shown} and {len(labels) - _NAMED} more" if len(labels) > _NAMED else shown
 
 
 def _plain(samples: Any) -> Any:

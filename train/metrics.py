@@ -66,6 +66,11 @@ def evaluate(model: nn.Module, batches: Iterable[Pair], task: Task) -> Evaluatio
         for module, training in modes:
             module.training = training
     outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return measured_on(outputs, targets, task)
+
+
+def measured_on(outputs: torch.Tensor, targets: torch.Tensor, task: Task) -> Evaluation:
+    """Return what outputs `(N, outputs)` are worth, beside their targets."""
     return Evaluation(
         outputs=outputs,
         targets=targets,

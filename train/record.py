@@ -141,7 +141,10 @@ class ModelCard(Struct, frozen=True, kw_only=True):
 
 
 class TrainReport(Struct, frozen=True, kw_only=True):
-    """All of it. `metrics` are of the test split; `events` what a person should know besides."""
+    """All of it. `metrics` are of the test split; `events` what a person should know besides.
+
+    `baseline` and `gain` are as in `Meta`.
+    """
 
     task: Literal["classification", "regression"]
     data: DataCard
@@ -150,6 +153,8 @@ class TrainReport(Struct, frozen=True, kw_only=True):
     epochs: list[Epoch]
     best_epoch: int
     metrics: dict[str, float]
+    baseline: dict[str, float] = {}
+    gain: tuple[float, float] | None = None
     classified: Classified | None = None
     predicted: Predicted | None = None
     wrong: list[Wrong]

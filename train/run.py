@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +11,16 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from handlers.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
+from handlers.spec import ImageSpec, PreprocessSpec, TextSpec
 from recipes.errors import TrainError
+from recipes.labels import read_labels
+from recipes.types import INIT_LABELS, MAIN_METRIC
 from train import together
+from train.accepted import Measured, refusal
+from train.baseline import doubt_of_head, measure
 from train.card import data_card
-from train.checkpoint import outputs_of, save_checkpoint
+from train.carried import head_of
+from train.checkpoint import answers_of, outputs_of, save_checkpoint
 from train.data import open_dataset
 from train.fit import Progress, fit
 from train.learned import read_learned
@@ -24,12 +28,11 @@ from train.loop.augment import Augmentation
 from train.loop.batches import Images, Split, Tensors, Texts, in_order
 from train.loop.run import Fitted, State
 from train.machine import set_determinism
-from train.metrics import Evaluation, evaluate, named
+from train.metrics import evaluate
 from train.model import build_model
 from train.preprocess import fit_preprocess
 from train.record import Classified, ModelCard, Predicted, Start, TrainReport
 from train.samples import ImageSamples, SplitName, TextSamples
-from train.scores import classified, predicted
 from train.stages import stages_of
 from train.start import Source, from_file, from_recipe, from_torchvision, load_start
 from train.tensors import inputs_of, targets_of
@@ -53,7 +56,8 @@ def train(
     """Train a recipe's model and write it all to `out`.
 
     `parent` is the checkpoint of the recipe that this one starts from; for `resumed` and `keep`
-    see `fit`. Raises `TrainError` where the metric is below what the recipe asks for.
+    see `fit`. Raises `TrainError` where the metric is below what the recipe asks for, or not above
+    its baseline.
     """
     ready = prepare(recipe, root, parent)
     return learn(
@@ -92,8 +96,8 @@ def prepare(recipe: Recipe, root: Path, parent: Checkpoint | None = None) -> Rea
         opened = open_dataset(recipe, read_learned(parent.learned if parent else None))
         spec = fit_preprocess(recipe, opened.splits)
         network = build_model(recipe, spec.shape, outputs_of(opened.splits))
-        if (source := source_of(recipe, root, spec, parent)) is not None:
-            start = load_start(network, source, answers_of(opened.splits, spec))
+        if (source := source_of(recipe, root, opened.splits, spec, parent)) is not None:
+            start = load_start(network, source, answers_of(opened.splits, spec), spec)
     return Ready(network=network, opened=opened, spec=spec, start=start)
 
 
@@ -109,21 +113,19 @@ def learn(
     resumed: State | None = None,
     keep: Callable[[State], None] = lambda _: None,
 ) -> Checkpoint:
-    """Fit, select on the validation split, measure once on the test split, and write it all."""
+    """Fit, select on the validation split, measure once on the test split, and write it all.
+
+    Of a model that must not ship only the report is written, and `TrainError` says why.
+    """
     splits = opened.splits
     training, validation, test = (
         tensors_of(name, recipe, splits, spec) for name in ("train", "validation", "test")
     )
     fitted = fit(network, training, validation, recipe, progress, resumed=resumed, keep=keep)
     tested = evaluate(fitted.model, in_order(test, recipe.fit), recipe.task)
-    wanted = recipe.fit.minimum_metric
-    # Written so that NaN does not pass.
-    if wanted is not None and not tested.metric >= wanted:
-        raise TrainError(
-            f"{named(tested.metric, recipe.task)} on the test split, below "
-            f"[fit] minimum_metric = {wanted:g}"
-        )
-    metrics, details = scores(tested, splits, spec)
+    measured, details = measure(tested, splits, spec, recipe.task)
+    problem = refusal(recipe, measured, len(splits.test))
+    doubt = _doubt(network, start, measured, details, splits, recipe, refused=bool(problem))
     report = TrainReport(
         task=recipe.task,
         data=data_card(opened, recipe),
@@ -131,22 +133,19 @@ def learn(
         start=start,
         epochs=list(fitted.epochs),
         best_epoch=fitted.best_epoch,
-        metrics=metrics,
+        metrics=measured.metrics,
+        baseline=measured.baseline,
+        gain=measured.gain,
         classified=details if isinstance(details, Classified) else None,
         predicted=details if isinstance(details, Predicted) else None,
         wrong=most_wrong(tested, splits, spec),
-        events=[*_of_start(recipe, start), *fitted.events],
+        events=[*_of_start(recipe, start), *doubt, *fitted.events],
         environment=_environment(fitted, recipe),
     )
     write_report(report, out / REPORT)
-    return save_checkpoint(fitted, tested, metrics, spec, opened, recipe, out)
-
-
-def answers_of(splits: Splits, spec: PreprocessSpec) -> tuple[str, ...]:
-    """Return what a model's outputs stand for: its labels, or the target of a regression."""
-    if splits.samples.labels:
-        return tuple(splits.samples.labels)
-    return (spec.target,) if isinstance(spec, TableSpec) else ()
+    if problem:
+        raise TrainError("\n".join([problem, *doubt]))
+    return save_checkpoint(fitted, tested, measured, spec, opened, recipe, out)
 
 
 def tensors_of(name: SplitName, recipe: Recipe, splits: Splits, spec: PreprocessSpec) -> Split:
@@ -163,33 +162,41 @@ def tensors_of(name: SplitName, recipe: Recipe, splits: Splits, spec: Preprocess
 
 
 def source_of(
-    recipe: Recipe, root: Path, spec: PreprocessSpec, parent: Checkpoint | None
+    recipe: Recipe, root: Path, splits: Splits, spec: PreprocessSpec, parent: Checkpoint | None
 ) -> Source | None:
     """Return the weights that the recipe says to start from, if it does."""
     if recipe.model.weights:
         return from_torchvision(recipe, spec)
     if recipe.model.parent is not None:
         assert parent is not None, "the pipeline builds what a recipe starts from"
-        return from_recipe(recipe.model.parent, parent, spec)
+        return from_recipe(recipe.model.parent, parent)
     if recipe.model.init_from:
-        return from_file(root / recipe.model.init_from, recipe.model.init_from)
+        says = recipe.model.init_labels
+        if says not in ("", *INIT_LABELS):
+            says = [*read_labels(says, root)]
+        return from_file(
+            root / recipe.model.init_from, recipe.model.init_from, says, answers_of(splits, spec)
+        )
     return None
 
 
-def scores(
-    tested: Evaluation, splits: Splits, spec: PreprocessSpec
-) -> tuple[dict[str, float], Classified | Predicted]:
-    """Return the metrics on a split, the main one first, and what is behind them.
-
-    Raises `TrainError` when one is NaN or infinite.
-    """
-    for name, value in (("loss", tested.loss), ("metric", tested.metric)):
-        if not math.isfinite(value):
-            raise TrainError(
-                f"the {name} on the test split is {value}: look for extreme values in it"
-            )
-    labels = splits.samples.labels
-    return classified(tested, labels) if labels else predicted(tested, spec)
+def _doubt(
+    network: nn.Module,
+    start: Start | None,
+    measured: Measured,
+    details: Classified | Predicted,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    refused: bool,
+) -> list[str]:
+    """Ask whether a head answers what the recipe says, where it was taken and does badly."""
+    if start is None or not {*head_of(network)} & {*start.loaded}:
+        return []
+    main = MAIN_METRIC[recipe.task]
+    if not refused and measured.metrics[main] > measured.baseline[main]:
+        return []
+    return [doubt_of_head(start.source, details, tuple(splits.samples.labels))]
 
 
 def _of_start(recipe: Recipe, start: Start | None) -> list[str]:

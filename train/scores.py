@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ from torchmetrics.functional.classification import (
 )
 
 from handlers.spec import PreprocessSpec, TableSpec
+from recipes.errors import TrainError
 from train.metrics import Evaluation
 from train.record import Bin, Classified, ClassScore, Predicted
 
@@ -25,6 +27,21 @@ from train.record import Bin, Classified, ClassScore, Predicted
 BINS = 15
 # Pairs of target and answer that a report draws.
 _PAIRS = 2000
+
+
+def scores(
+    tested: Evaluation, labels: Sequence[str], spec: PreprocessSpec
+) -> tuple[dict[str, float], Classified | Predicted]:
+    """Return the metrics on a split, the main one first, and what is behind them.
+
+    Raises `TrainError` when one is NaN or infinite.
+    """
+    for name, value in (("loss", tested.loss), ("metric", tested.metric)):
+        if not math.isfinite(value):
+            raise TrainError(
+                f"the {name} on the test split is {value}: look for extreme values in it"
+            )
+    return classified(tested, labels) if labels else predicted(tested, spec)
 
 
 def classified(tested: Evaluation, labels: Sequence[str]) -> tuple[dict[str, float], Classified]:

@@ -8,58 +8,74 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from handlers.spec import TableSpec, spec_to_dict
+from handlers.spec import PreprocessSpec, TableSpec, spec_to_dict
 from recipes.errors import TrainError
+from train.carried import head_in_order, head_of, of_other_inputs, scaled_otherwise
 from train.model import fill
 from train.record import Start
-from train.stages import stages_of
+from train.weights import read_about
 
 if TYPE_CHECKING:
-    from handlers.spec import PreprocessSpec
     from recipes.types import Recipe
     from train.types import Checkpoint
 
 Tensors = Mapping[str, torch.Tensor]
+# Labels that a message names, at most.
+_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Weights to start from. `answers` are what its outputs stand for, where that is known."""
+    """Weights to start from.
+
+    `answers` are what its outputs stand for: labels, or a regression's target; None where nothing
+    says it. `spec` is what it was trained to read, where that is known.
+    """
 
     name: str
     weights: Tensors
-    answers: tuple[str, ...] = ()
+    answers: tuple[str, ...] | None = None
+    spec: PreprocessSpec | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def load_start(network: nn.Module, source: Source, answers: Sequence[str]) -> Start:
+def load_start(
+    network: nn.Module,
+    source: Source,
+    answers: Sequence[str],
+    spec: PreprocessSpec | None = None,
+) -> Start:
     """Fill a network with what fits of some weights, and say what did and what did not.
 
-    `answers` are what its own outputs stand for. The head stays random where those of the weights
-    are known to stand for something else; where a network of one channel
-    takes weights of three, they are added up, as grey is the same in all. Raises `TrainError`
-    where nothing fits.
+    `answers` are what its own outputs stand for, `spec` is what it reads. The head stays random
+    where that of the weights stands for something else; labels in another order are put into ours.
+    Layers that read other columns stay random too. Where a network of one channel takes weights of
+    three, they are added up, as grey is the same in all. Raises `TrainError` where nothing fits,
+    or where a head would fit of which nothing says what it answers.
     """
     own = network.state_dict()
-    head = stages_of(network)[-1].parameters.keys()
-    other_head = source.answers and source.answers != tuple(answers)
+    head = head_of(network)
+    other_inputs = of_other_inputs(network, source.name, source.spec, spec)
+    other_head, in_order = _head(network, source, answers, spec)
     loaded: dict[str, torch.Tensor] = {}
     skipped: dict[str, str] = {}
-    notes = list(source.notes)
+    notes = [*source.notes, *_notes_on(source.spec, spec)]
     for name, value in source.weights.items():
         if name not in own:
             skipped[name] = "not in this network"
+        elif name in other_inputs:
+            skipped[name] = other_inputs[name]
         elif name in head and other_head:
-            skipped[name] = "the head of other labels"
+            skipped[name] = other_head
         elif value.shape == own[name].shape:
-            loaded[name] = value
+            loaded[name] = in_order.get(name, value)
         elif (grey := _grey(value, own[name].shape)) is not None:
             loaded[name] = grey
             notes.append(f"{name}: three channels added up to one")
@@ -68,8 +84,10 @@ def load_start(network: nn.Module, source: Source, answers: Sequence[str]) -> St
     # Counters of batches fit everywhere.
     if not loaded.keys() & dict(network.named_parameters()).keys():
         raise TrainError(f"{source.name}: nothing of it fits this network; {_first(skipped)}")
-    if not source.answers and head & loaded.keys():
-        notes.append("its head was taken: nothing says what it answers")
+    if source.answers is None and (taken := [name for name in head if name in loaded]):
+        raise TrainError(_unknown_head(source.name, taken, answers, spec))
+    if in_order:
+        notes.append("its head's outputs were put into the order of this recipe's labels")
     fill(network, {**own, **loaded})
     return Start(
         source=source.name,
@@ -78,6 +96,58 @@ def load_start(network: nn.Module, source: Source, answers: Sequence[str]) -> St
         skipped=dict(sorted(skipped.items())),
         initialised=sorted(own.keys() - loaded.keys()),
         notes=notes,
+    )
+
+
+def _head(
+    network: nn.Module, source: Source, answers: Sequence[str], spec: PreprocessSpec | None
+) -> tuple[str, dict[str, torch.Tensor]]:
+    """Return why a head is not taken, or those of its tensors that had to be put in order."""
+    theirs = source.answers
+    if theirs is None:
+        return "", {}
+    if theirs == tuple(answers):
+        return scaled_otherwise(source.spec, spec) if _is_value(spec, answers) else "", {}
+    if sorted(theirs) != sorted(answers):
+        return "the head of other labels", {}
+    in_order = head_in_order(network, source.weights, theirs, answers)
+    return ("the head of the same labels in another order", {}) if in_order is None else (
+        "", in_order,
+    )  # fmt: skip
+
+
+def _is_value(spec: PreprocessSpec | None, answers: Sequence[str]) -> bool:
+    return isinstance(spec, TableSpec) and tuple(answers) == (spec.target,)
+
+
+def _notes_on(theirs: PreprocessSpec | None, ours: PreprocessSpec | None) -> list[str]:
+    if ours is None:
+        return []
+    if theirs is None:
+        # Of images and texts, shapes and the recipe say what there is to say.
+        if not isinstance(ours, TableSpec):
+            return []
+        return [f"nothing says which columns it reads: taken to be {', '.join(ours.columns)}"]
+    own, its = spec_to_dict(ours), spec_to_dict(theirs)
+    changed = [key for key in own if own[key] != its.get(key)]
+    return [f"its [preprocess] was another: {', '.join(changed)}"] if changed else []
+
+
+def _unknown_head(
+    name: str, taken: Sequence[str], answers: Sequence[str], spec: PreprocessSpec | None
+) -> str:
+    tensors, other = ", ".join(taken), 'to "other" to leave the head random'
+    if isinstance(spec, TableSpec) and _is_value(spec, answers):
+        return (
+            f"{name}: nothing says what its head ({tensors}) answers, nor how that is scaled: set "
+            f'[model] init_labels to "same" where it is {spec.target}, less {spec.target_mean:.6g} '
+            f"and divided by {spec.target_std:.6g}, or {other}"
+        )
+    return (
+        f"{name}: nothing says which labels its head ({tensors}) tells apart, and here they are "
+        f"{', '.join(answers[:_NAMED])}{', …' * (len(answers) > _NAMED)}: set [model] init_labels "
+        "to its labels in the order of its outputs (a list, or a file as index_to_name.json), to "
+        f'"same" where they are [data] labels in that order, or {other}'
     )
 
 
@@ -99,15 +169,21 @@ def _first(skipped: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {why}" for name, why in [*skipped.items()][:3])
 
 
-def from_file(path: Path, shown: str) -> Source:
+def from_file(
+    path: Path, shown: str, says: str | Sequence[str] = "", answers: Sequence[str] = ()
+) -> Source:
     """Read a file of weights: safetensors, or a state dict of torch's, which is not unpickled.
 
-    Raises `TrainError` when it is neither.
+    `says` is `[model] init_labels`, read if it is a file; `answers` are what "same" stands for.
+    Raises `TrainError` when it is no such file, or says otherwise itself.
     """
+    own: dict[str, Any] = {}
     try:
         if path.suffix == ".safetensors":
-            return Source(name=shown, weights=load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
+            found: Any = load_file(path)
+            own = read_about(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
     # Bytes that are something else can make both of them raise anything.
     except Exception as error:
         raise TrainError(f"{shown}: no weights can be read from it: {error}") from error
@@ -117,23 +193,31 @@ def from_file(path: Path, shown: str) -> Source:
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
         raise TrainError(f"{shown}: holds no state dict (names of tensors, and tensors)")
-    return Source(name=shown, weights=found)
+    theirs, told = own.get("answers"), _told(says, answers)
+    if theirs is not None and told and told != theirs:
+        raise TrainError(
+            f"{shown}: says itself that its head answers {', '.join(theirs)}, in this order, and "
+            f"[model] init_labels says {', '.join(told)}: remove that key"
+        )
+    known = told if told is not None else theirs
+    return Source(name=shown, weights=found, answers=known, spec=own.get("spec"))
 
 
-def from_recipe(name: str, checkpoint: Checkpoint, spec: PreprocessSpec) -> Source:
+def _told(says: str | Sequence[str], answers: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what a recipe says that a file's head answers; () is something else than ours."""
+    if says in ("", "other"):
+        return () if says else None
+    return tuple(answers) if says == "same" else tuple(says)
+
+
+def from_recipe(name: str, checkpoint: Checkpoint) -> Source:
     """Return the weights of another recipe's model."""
-    meta, notes = checkpoint.meta, []
-    if (its := spec_to_dict(meta.spec)) != (own := spec_to_dict(spec)):
-        changed = [key for key in own if own[key] != its.get(key)]
-        notes.append(f"its [preprocess] was another: {', '.join(changed)}")
-    answers = tuple(meta.labels)
-    if not answers and isinstance(meta.spec, TableSpec):
-        answers = (meta.spec.target,)
+    meta = checkpoint.meta
     return Source(
         name=f"recipe {name}",
         weights=load_file(checkpoint.weights),
-        answers=answers,
-        notes=notes,
+        answers=meta.answers,
+        spec=meta.spec,
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def variants_of(recipe: Recipe) -> dict[str, Recipe]:
     """Return what is studied, by name: the recipe itself, then its variants, any metric allowed."""
     # Side by side are the seeds, each in one process.
-    plain = {"fit.minimum_metric": None, "fit.processes": 1, "fit.seed": 0}
+    plain = {"fit.minimum_metric": "any", "fit.processes": 1, "fit.seed": 0}
     return {
         name: varied(recipe, {**settings, **plain})
         for name, settings in {OWN: {}, **recipe.study.variants}.items()

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from handlers.spec import PreprocessSpec, spec_from_dict
+from handlers.spec import PreprocessSpec, TableSpec, spec_from_dict
 from recipes.errors import TrainError
 from train.record import Duplicates, TrainReport
 from train.samples import Fault, Samples, SplitName
@@ -78,7 +78,9 @@ class Opened:
 class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `meta.json` says of a checkpoint's weights; a function of the training key alone.
 
-    `preprocess` is the fitted spec; `metrics` and `test_loss` are on the test split;
+    `preprocess` is the fitted spec; `metrics` and `test_loss` are on the test split; `baseline` has
+    the same metrics of answering without looking, and `gain` the 95 % interval of how far the main
+    metric is above it;
     `best_epoch` is the one whose weights were kept; `faults` are of samples that were left out.
     """
 
@@ -87,6 +89,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: list[str]
     outputs: int
     metrics: dict[str, float]
+    baseline: dict[str, float] = {}
+    gain: tuple[float, float] | None = None
     test_loss: float
     validation_loss: float
     epochs: int
@@ -102,6 +106,13 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def spec(self) -> PreprocessSpec:
         """The fitted preprocessing."""
         return spec_from_dict(self.preprocess)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the outputs stand for: labels, or the target of a regression."""
+        if self.labels:
+            return tuple(self.labels)
+        return (spec.target,) if isinstance(spec := self.spec, TableSpec) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,8 +37,9 @@ from archive.parity.inputs import Domain, Group
 from archive.parity.types import ZooRow
 from recipes.errors import MarwrightError
 from recipes.types import Parity
-from train.checkpoint import load_weights, save_weights
+from train.checkpoint import load_weights
 from train.trace import TRACED, trace
+from train.weights import save_weights
 
 _OPSET = 20
 _WEIGHTS = "weights.safetensors"

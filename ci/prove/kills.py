@@ -35,7 +35,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     its kill does not count.
     """
     project = copy_project(root, folder / "project", (_MODEL,))
-    for key, value in (("epochs", 5), ("patience", 5), ("minimum_metric", "-10.0")):
+    for key, value in (("epochs", 5), ("patience", 5), ("minimum_metric", '"any"')):
         set_value(project, _MODEL, key, value)
     run(project, "archive")
     set_value(project, _MODEL, "seed", 1000)

@@ -43,7 +43,7 @@ def main(model: str, epochs: int, rounds: int) -> None:
         load_recipe(ROOT / "recipes" / f"{model}.toml"),
         {
             "augment": {}, "fit.epochs": epochs + 1, "fit.patience": epochs + 1,
-            "fit.minimum_metric": None,
+            "fit.minimum_metric": "any",
         },
     )  # fmt: skip
     ready = prepare(recipe, ROOT)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.step import Job, Step
 from recipes.errors import TrainError
+from recipes.labels import file_of
 from recipes.types import TRAINED_SECTIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _PARENT = {
     "parent_learned.safetensors": "learned.safetensors",
 }
 _STATE = "state.pt"
+_REPORT = "train.json"
 # Seconds between two times that what it takes to go on is kept: a write waits for the disk.
 _EVERY = 1.0
 # The variable that names a folder for TensorBoard. It changes nothing of what is made, so it is in
@@ -33,7 +35,9 @@ def _of_parent(recipe: Recipe) -> dict[str, str]:
 
 
 def _weights(recipe: Recipe) -> tuple[str, ...]:
-    return (recipe.model.init_from,) if recipe.model.init_from and not recipe.model.parent else ()
+    if not recipe.model.init_from or recipe.model.parent:
+        return ()
+    return tuple(filter(None, (recipe.model.init_from, file_of(recipe.model.init_labels))))
 
 
 def _sources(recipe: Recipe) -> tuple[str, ...]:
@@ -63,25 +67,37 @@ STEP = Step(
 def run(job: Job) -> str:
     """Train, select on the validation split, measure once on the test split, save.
 
-    A run that was killed goes on after the last epoch that it kept.
+    A run that was killed goes on after the last epoch that it kept. Where only `minimum_metric` has
+    changed, what was trained is judged anew.
     """
+    from shutil import copyfile
+
     from archive.types import read_json
-    from recipes.types import MAIN_METRIC
+    from train.accepted import beside_baseline, refusal
     from train.record import TrainReport
-    from train.types import REPORT, read_meta
+    from train.types import read_meta
 
     went_on = 0
-    if job.recipe.fit.processes > 1:
+    if job.made:
+        for name, path in job.made.items():
+            copyfile(path, job.out / name)
+        meta = read_meta(job.out / "meta.json")
+        if problem := refusal(job.recipe, meta, meta.split_sizes["test"]):
+            _keep_report(job)
+            raise TrainError(problem)
+    elif job.recipe.fit.processes > 1:
         # By name, so that it is not followed: it is of the key where it runs.
         import_module("pipeline.torchrun").train_together(job)
     else:
         went_on = _train(job)
     meta = read_meta(job.out / "meta.json")
-    metric, reached = MAIN_METRIC[meta.task], meta.metrics[MAIN_METRIC[meta.task]]
-    told = [f"{metric} {reached:.4f} on {meta.split_sizes['test']} test samples"]
+    reached = beside_baseline(meta.task, meta)
+    told = [f"{reached} on {meta.split_sizes['test']} test samples"]
+    if job.made:
+        told.append("as it was trained, judged anew")
     if went_on:
         told.append(f"went on after epoch {went_on}")
-    report = read_json(job.out / REPORT, TrainReport)
+    report = read_json(job.out / _REPORT, TrainReport)
     assert report is not None
     # What a person should look at; the report has all of it.
     found = report.data.duplicates
@@ -92,6 +108,13 @@ def run(job: Job) -> str:
     }  # fmt: skip
     told += [f"{what}: {many}" for what, many in counted.items() if many]
     return "; ".join(told)
+
+
+def _keep_report(job: Job) -> None:
+    """Leave the report of a model that is not good enough: what a person looks at first."""
+    if (report := job.out / _REPORT).exists():
+        job.failed.mkdir(parents=True, exist_ok=True)
+        report.replace(job.failed / _REPORT)
 
 
 def take_part(job: Job) -> None:
@@ -146,7 +169,13 @@ def _train(job: Job) -> int:
     if resumed is not None:
         print(f"goes on after epoch {len(resumed['epochs'])}", flush=True)
     if together.is_first_here():
-        train(recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep)
+        try:
+            train(
+                recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep
+            )
+        except TrainError:
+            _keep_report(job)
+            raise
     else:
         help_train(recipe, job.root, parent=parent, resumed=resumed)
     if board is not None:

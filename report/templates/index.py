@@ -7,25 +7,33 @@ INDEX = """\
 <table>
 <thead><tr>
 <th scope="col">Model</th><th scope="col">Version</th><th scope="col">Task</th>
-<th scope="col">Metric</th><th scope="col">Gate</th>
-<th scope="col" class="number">Worst ratio</th><th scope="col">State</th>
+<th scope="col">Metric</th><th scope="col">Exports</th>
+<th scope="col" class="number">Worst error ÷ limit</th><th scope="col">State</th>
 </tr></thead>
 <tbody>
 {% for entry, link in entries %}
 <tr>
 <th scope="row">
-  {%- if link %}<a href="{{ link }}">{{ entry.name }}</a>{% else %}{{ entry.name }}{% endif -%}
+  {%- if link %}<a href="{{ link }}">{{ entry.name }}</a>
+  {%- if entry.page_is_older %} (the page of another checkpoint){% endif %}
+  {%- else %}{{ entry.name }}{% endif -%}
 </th>
 <td>{{ entry.version }}</td><td>{{ entry.task }}</td><td>{{ entry.metric or '–' }}</td>
-{% if entry.failed %}
-<td class="bad">✗ fails in {{ entry.failed }}</td>
-{% elif entry.parity is none %}
+{% if entry.parity is none %}
 <td>not compared</td>
+{% elif entry.failed == 'parity' %}
+<td class="bad">✗ do not agree</td>
+{% elif entry.exports_are_older %}
+<td>agreed (another checkpoint)</td>
 {% else %}
-<td class="good">✓ passes</td>
+<td>agree</td>
 {% endif %}
 <td class="number">{{ entry.parity.worst_ratio | measured if entry.parity else '–' }}</td>
+{% if entry.failed %}
+<td class="bad">✗ fails in {{ entry.failed }}</td>
+{% else %}
 <td>{{ entry.stale or 'current' }}</td>
+{% endif %}
 </tr>
 {% else %}
 {% if not unreadable %}<tr><td colspan="7">There is no model.</td></tr>{% endif %}

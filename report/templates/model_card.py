@@ -28,8 +28,9 @@ MODEL = """\
 {{ name }} {{ many | count }}{{ ',' if not loop.last }}
 {% endfor %}
 </dd>
-{% for name, value in metrics %}
-<dt>{{ name }}</dt><dd>{{ value | number(4) }}</dd>
+{% for name, value, baseline in metrics %}
+<dt>{{ name }}</dt><dd>{{ value | number(4) }}
+  {%- if baseline is not none %} (baseline {{ baseline | number(4) }}){% endif %}</dd>
 {% endfor %}
 </dl>
 <h3>Limits</h3>

@@ -42,7 +42,7 @@ PAGE = """\
 VERDICT = """\
 <div class="box {{ 'good' if ok else 'bad' }}">
 <p class="word"><span aria-hidden="true">{{ '✓' if ok else '✗' }}</span>
-  {{ 'Passes' if ok else 'Fails' }}</p>
+  {{ word }}</p>
 <p>{{ text }}</p>
 </div>
 """

@@ -34,7 +34,8 @@ CLASSIFIED = """\
 </div>
 {% endmacro %}
 <p>{{ of | plural('sample') }}, of which {{ right | count }} got the right label
-  {%- if of > right %} and {{ (of - right) | count }} a wrong one{% endif %}.</p>
+  {%- if of > right %} and {{ (of - right) | count }} a wrong one{% endif %}.
+  {%- if baseline %} {{ baseline }}{% endif %}</p>
 {{ confusion }}
 <h3>Classes</h3>
 {% if worst %}
@@ -81,16 +82,19 @@ CLASSIFIED = """\
 
 PREDICTED = """\
 <p>{{ samples | plural('sample') }}; the target is <code>{{ target }}</code>.
-  {%- if meaning %} {{ meaning }}{% endif %}</p>
+  {%- if meaning %} {{ meaning }}{% endif %}
+  {%- if baseline %} {{ baseline }}{% endif %}</p>
 <div class="wide" tabindex="0" role="region" aria-label="Metrics on the test split">
 <table>
 <thead><tr>
 <th scope="col">Metric</th><th scope="col" class="number">Value</th>
+<th scope="col" class="number">Baseline</th>
 <th scope="col">What it says</th>
 </tr></thead>
 <tbody>
-{% for name, about, value in metrics %}
+{% for name, about, value, blind in metrics %}
 <tr><th scope="row">{{ name }}</th><td class="number">{{ value | number(4) }}</td>
+<td class="number">{{ blind | number(4) if blind is not none else '–' }}</td>
 <td class="text">{{ about }}</td></tr>
 {% endfor %}
 </tbody>

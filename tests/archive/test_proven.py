@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -57,6 +59,36 @@ def test_classifier_is_packed_with_its_handler_as_a_tree(packed: Path) -> None:
         if name.startswith("handlers/"):
             assert members[name] == (ROOT / name).read_bytes()
     assert json.loads(members["labels.json"]) == list(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gain": (-0.125, 0.25)}, "may be above its baseline, 0.2500, by chance"),
+        ({"gain": (0.0, 0.25)}, "may be above its baseline, 0.2500, by chance"),
+        ({"metrics": {"accuracy": 0.2}, "gain": (-0.5, -0.1)}, "is not above its baseline, 0.25"),
+        # As an older checkpoint has it, or one that somebody edited.
+        ({"baseline": {}, "gain": None}, "its baseline was not measured: train it again"),
+        ({"gain": None}, "its baseline was not measured: train it again"),
+        ({"metrics": {}}, "accuracy nan"),
+    ],
+)
+def test_what_is_not_worth_shipping_is_not_packed(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    made = payload(tmp_path)
+    bad = replace(made, meta=msgspec.structs.replace(made.meta, **changes))
+    with pytest.raises(PackError, match=f"^tiny_image: not packed: .*{said}"):
+        bad.pack(tmp_path / "tiny.mar")
+    assert not (tmp_path / "tiny.mar").exists()
+    recipe = image_recipe(fit={"minimum_metric": "any"})
+    assert replace(bad, recipe=recipe).pack(tmp_path / "tiny.mar").exists()
+
+
+def test_what_misses_its_minimum_is_not_packed(tmp_path: Path) -> None:
+    made = replace(payload(tmp_path), recipe=image_recipe(fit={"minimum_metric": 0.8}))
+    with pytest.raises(PackError, match=r"0\.7500 on the test split, below \[fit\] minimum_metric"):
+        made.pack(tmp_path / "tiny.mar")
 
 
 def test_regression_has_no_labels(tmp_path: Path) -> None:

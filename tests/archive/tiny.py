@@ -100,6 +100,8 @@ def _meta(
         labels=labels,
         outputs=max(1, len(labels)),
         metrics=metrics,
+        baseline=dict.fromkeys(metrics, 0.25),
+        gain=(0.1, 0.4),
         test_loss=0.25,
         validation_loss=0.5,
         epochs=2,

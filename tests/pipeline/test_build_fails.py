@@ -87,7 +87,7 @@ def test_training_that_diverges_names_what_to_change(project: Path) -> None:
 
 
 def test_metric_below_the_recipes_minimum_stops_the_build(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 2\nminimum_metric = 0.9")
+    edit(project, "recipes/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.9")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9" in done.stderr

@@ -49,10 +49,10 @@ def test_never_built(tmp_path: Path) -> None:
     assert table[1].rstrip().endswith("train is stale")
 
 
-def test_list_shows_metric_parity_and_state(project: Path) -> None:
+def test_list_shows_metric_exports_and_state(project: Path) -> None:
     table = built(project, "list").splitlines()
     assert table[0].split() == [
-        "model", "version", "task", "metric", "parity", "published", "state",
+        "model", "version", "task", "metric", "exports", "agree", "published", "state",
     ]  # fmt: skip
     for line in table[1:]:
         assert " r2 " in line

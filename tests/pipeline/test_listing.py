@@ -11,7 +11,34 @@ from archive.parity.types import Agreement
 from archive.types import to_json
 from pipeline.layout import Layout
 from pipeline.listing import facts_of
+from pipeline.state import Output, Record, write_record
 from tests.archive.tiny import image_meta, parity_report
+
+
+def recorded(layout: Layout, step: str, inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    """Record a step of the model `tiny` with these digests."""
+    made = {
+        layout.output("tiny", name): Output(sha256=sha, size=0, mtime_ns=0, ctime_ns=0, inode=0)
+        for name, sha in outputs.items()
+    }
+    parts = {f"input {name}": sha for name, sha in inputs.items()}
+    path = layout.record("tiny", step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(Record(step=step, key="", parts=parts, outputs=made, note=""), path)
+
+
+@pytest.mark.parametrize("changed", ["weights.safetensors", "meta.json", "train", "parity"])
+def test_exports_of_another_checkpoint_are_marked(tmp_path: Path, changed: str) -> None:
+    """Also where a broken build left no record, so that nobody knows."""
+    layout = Layout(root=tmp_path)
+    layout.folder("tiny").mkdir(parents=True)
+    (layout.folder("tiny") / "parity.json").write_bytes(to_json(parity_report()))
+    checkpoint = {"weights.safetensors": "w", "meta.json": "m"}
+    recorded(layout, "train", {}, checkpoint | ({changed: "other"} if "." in changed else {}))
+    recorded(layout, "parity", checkpoint, {})
+    if "." not in changed:
+        layout.record("tiny", changed).unlink()
+    assert facts_of("tiny", layout).exports.endswith("25 % of limit (another checkpoint)")
 
 
 @pytest.mark.parametrize(
@@ -32,12 +59,14 @@ def test_what_a_precision_costs_is_never_a_negative_zero(
     report = msgspec.structs.replace(parity_report(), precision="bf16", agreement=[agreed])
     (folder / "parity.json").write_bytes(to_json(report))
     (folder / "meta.json").write_bytes(to_json(image_meta()))
+    recorded(layout, "train", {}, {"weights.safetensors": "w", "meta.json": "m"})
+    recorded(layout, "parity", {"weights.safetensors": "w", "meta.json": "m"}, {})
     facts = facts_of("tiny", layout)
-    assert facts.parity == f"≤ 1.0e-06, 25 % of limit, bf16 {shown} points"
-    assert facts.metric == "accuracy 0.7500"
+    assert facts.exports == f"≤ 1.0e-06, 25 % of limit, bf16 {shown} points"
+    assert facts.metric == "accuracy 0.7500 (baseline 0.2500)"
     assert facts.published == "–"
 
 
 def test_what_was_never_built_is_a_dash(tmp_path: Path) -> None:
     facts = facts_of("tiny", Layout(root=tmp_path))
-    assert (facts.metric, facts.parity, facts.published) == ("–", "–", "–")
+    assert (facts.metric, facts.exports, facts.published) == ("–", "–", "–")

@@ -13,12 +13,15 @@ from archive.parity.types import ParityReport, Problem
 from archive.types import to_json
 from pipeline.layout import Layout
 from pipeline.report import draw_failed, draw_index
+from pipeline.state import Output, Record, write_record
 from pipeline.step import Job
 from pipeline.steps import report as step
 from recipes.types import Recipe
 from tests.archive.tiny import answers_report, image_meta, image_recipe, parity_report
 from tests.report.html import links, words
 from tests.report.reports import quantised
+from tests.report.train_reports import classifier, regression
+from train.types import write_report
 
 INT8 = image_recipe(export={"precision": "int8"})
 WRONG: ParityReport = msgspec.structs.replace(
@@ -40,7 +43,22 @@ def layout(tmp_path: Path) -> Layout:
     (folder / "meta.json").write_bytes(to_json(image_meta()))
     (folder / "parity.json").write_bytes(to_json(parity_report()))
     (folder / "report.html").write_text("<!doctype html>")
+    of_checkpoint(layout, "w")
     return layout
+
+
+def of_checkpoint(layout: Layout, weights: str) -> None:
+    """Record that the model was trained with these weights, and all else made of `w`."""
+    for name, sha in (("train", weights), ("parity", "w"), ("report", "w")):
+        outputs = {
+            layout.output("tiny_image", file): Output(
+                sha256=sha, size=0, mtime_ns=0, ctime_ns=0, inode=0
+            )
+            for file in ("weights.safetensors", "meta.json")
+        }
+        record = Record(step=name, key="", parts={"input meta.json": sha}, outputs=outputs, note="")
+        layout.record("tiny_image", name).parent.mkdir(exist_ok=True)
+        write_record(record, layout.record("tiny_image", name))
 
 
 def fail(layout: Layout, name: str) -> Path:
@@ -67,14 +85,14 @@ def index(
         stale={name: stale}, unreadable=unreadable or {},
     )  # fmt: skip
     html = (layout.root / "build/index.html").read_text(encoding="utf-8")
-    return words(html).partition("accuracy 0.7500 ")[2], links(html)
+    return words(html).partition("accuracy 0.7500 (baseline 0.2500) ")[2], links(html)
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("quantise", "Quantisation to int8 ✗ Fails In int8, accuracy drops by 23.1 points"),
-        ("parity", "✗ Fails 1 problem; 0 failing cases of 1."),
+        ("parity", "✗ The exports do not agree 1 problem; 0 failing cases of 1."),
         ("answers", "What is wrong sample 3 is answered with 500"),
     ],
 )
@@ -90,17 +108,17 @@ def test_what_failed_without_a_report_has_no_page(layout: Layout) -> None:
 
 
 def test_index_leads_to_what_was_built(layout: Layout) -> None:
-    assert index(layout) == ("✓ passes 0.25 current", ["tiny_image/report.html"])
+    assert index(layout) == ("agree 0.25 current", ["tiny_image/report.html"])
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio"),
+    ("name", "exports"),
     # What stands behind quantising is of an earlier build; what answers fail over has passed.
-    [("quantise", "–"), ("parity", "0.25"), ("answers", "0.25")],
+    [("quantise", "not compared –"), ("parity", "✗ do not agree 0.25"), ("answers", "agree 0.25")],
 )
-def test_index_leads_to_what_fails(layout: Layout, name: str, ratio: str) -> None:
+def test_index_leads_to_what_fails(layout: Layout, name: str, exports: str) -> None:
     fail(layout, name)
-    said = f"✗ fails in {name} {ratio} current"
+    said = f"{exports} ✗ fails in {name}"
     assert index(layout) == (said, [f"tiny_image/failed/{name}/report.html"])
 
 
@@ -108,7 +126,7 @@ def test_index_leads_to_the_first_failure(layout: Layout) -> None:
     for name in ("answers", "quantise", "parity"):
         fail(layout, name)
     assert index(layout) == (
-        "✗ fails in quantise – current",
+        "not compared – ✗ fails in quantise",
         ["tiny_image/failed/quantise/report.html"],
     )
     # A recipe without int8 has no such step.
@@ -117,24 +135,45 @@ def test_index_leads_to_the_first_failure(layout: Layout) -> None:
 
 def test_failure_without_a_page_does_not_lead_to_what_was_built_before(layout: Layout) -> None:
     (layout.failed("tiny_image", "parity") / "repro").mkdir(parents=True)
-    assert index(layout) == ("✗ fails in parity – current", [])
+    assert index(layout) == ("not compared – ✗ fails in parity", [])
 
 
 def test_index_says_what_failed_before_the_gate(layout: Layout) -> None:
     """A step that leaves no folder has failed all the same, and what was built is an older one."""
     assert index(layout, failed="train", stale="train is stale") == (
-        "✗ fails in train – train is stale", []
+        "(the checkpoint before) not compared – ✗ fails in train", []
     )  # fmt: skip
 
 
 def test_index_says_what_is_not_current(layout: Layout) -> None:
     said, _ = index(layout, stale="train is stale")
-    assert said == "✓ passes 0.25 train is stale"
+    assert said == "agree 0.25 train is stale"
+
+
+def test_index_marks_what_is_of_another_checkpoint(layout: Layout) -> None:
+    of_checkpoint(layout, "trained anew")
+    assert index(layout, stale="trace is stale")[0] == (
+        "agreed (another checkpoint) 0.25 trace is stale"
+    )
+    html = (layout.root / "build/index.html").read_text(encoding="utf-8")
+    assert "tiny_image (the page of another checkpoint) 1.2" in words(html)
+
+
+def test_a_training_that_is_not_good_enough_has_its_own_page(layout: Layout) -> None:
+    """And not that of the checkpoint before it."""
+    failed = layout.failed("tiny_image", "train")
+    failed.mkdir(parents=True)
+    report = classifier(3)
+    write_report(report, failed / "train.json")
+    write_report(regression(), failed.parent.parent / "train.json")
+    draw_failed(INT8, failed)
+    text = words((failed / "report.html").read_text(encoding="utf-8"))
+    assert "hedgehog" in text and "progression" not in text
 
 
 def test_index_has_recipes_that_cannot_be_read(layout: Layout) -> None:
     said, _ = index(layout, unreadable={"broken": "recipes/broken.toml: not TOML: <here>"})
-    assert said == "✓ passes 0.25 current broken ✗ recipes/broken.toml: not TOML: <here>"
+    assert said == "agree 0.25 current broken ✗ recipes/broken.toml: not TOML: <here>"
     html = (layout.root / "build/index.html").read_text(encoding="utf-8")
     assert "2 models, 1 failing" in words(html)
     assert "<here>" not in html

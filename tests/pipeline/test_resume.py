@@ -20,6 +20,7 @@ epochs = 1000
 patience = 1000
 learning_rate = 1e-3
 ema = 0.9
+minimum_metric = "any"
 """
 
 
@@ -99,10 +100,11 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
 
 
 def test_a_lower_minimum_goes_on_from_what_was_trained(project: Path) -> None:
-    edit(project, "recipes/long.toml", "epochs = 150", "epochs = 151\nminimum_metric = 1.0")
+    edit(project, "recipes/long.toml", "epochs = 150", "epochs = 151")
+    edit(project, "recipes/long.toml", 'minimum_metric = "any"', "minimum_metric = 1.0")
     failed = pipeline(project, "train")
     assert failed.returncode == 6
     assert "below [fit] minimum_metric = 1" in failed.stderr
-    edit(project, "recipes/long.toml", "minimum_metric = 1.0", "minimum_metric = -9.0")
+    edit(project, "recipes/long.toml", "minimum_metric = 1.0", 'minimum_metric = "any"')
     built(project, "train")
     assert "goes on after epoch" in log(project)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.torch
 # No chance but the order of the samples, which does not depend on the number of processes.
 PLAIN = {
     "fit.optimizer": "sgd", "fit.learning_rate": 1e-2, "fit.epochs": 4, "fit.clip": 1.0,
-    "fit.ema": 0.9, "fit.accumulate": 2, "fit.minimum_metric": None,
+    "fit.ema": 0.9, "fit.accumulate": 2, "fit.minimum_metric": "any",
     "transfer.freeze": "body", "transfer.unfreeze_every": 2,
 }  # fmt: skip
 

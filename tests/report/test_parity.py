@@ -53,8 +53,8 @@ def test_each_word_of_a_report_has_a_meaning() -> None:
 def test_a_healthy_report_passes_in_words() -> None:
     text = words(verdict(HEALTHY).body)
     assert text.startswith(
-        "✓ Passes The same answers as the checkpoint's from TorchScript, ONNX and optimised ONNX: "
-        "90 cases on 470 inputs, the largest error 0.49"
+        "✓ The exports agree The same answers as the checkpoint's from TorchScript, ONNX and "
+        "optimised ONNX: 90 cases on 470 inputs, the largest error 0.49"
     )
     assert "wrong" not in text and "looser" not in text and "diverging" not in text
 
@@ -66,7 +66,7 @@ def test_a_failing_report_says_what_is_wrong_first() -> None:
         "parity-outputs", "parity-layers", "parity-worst",
     ]  # fmt: skip
     text = words(sections[0].body)
-    assert text.startswith("✗ Fails 2 problems; 12 failing cases of 90.")
+    assert text.startswith("✗ The exports do not agree 2 problems; 12 failing cases of 90.")
     assert "tolerance optimised ONNX further from the reference than allowed held-out row" in text
     assert "The last layer sums 50,000 products, whose order is not ours. k = 24 (8 by d" in text
     assert "First diverging node: /features/block_0/add_4 In optimised ONNX: the relative" in text
@@ -112,7 +112,7 @@ def test_what_a_report_leaves_out_is_left_out() -> None:
     )  # fmt: skip
     assert [section.anchor for section in parity_sections(report)] == ["parity", "parity-figures"]
     text = words(page(report))
-    assert "✗ Fails 1 problem; nothing was compared." in text
+    assert "✗ The exports do not agree 1 problem; nothing was compared." in text
     assert "power checkpoint the comparison would say nothing all outputs are 0" in text
     assert "Worst ratio – error" in text
     assert "Signal ÷ noise –" in text

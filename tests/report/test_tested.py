@@ -76,7 +76,8 @@ def test_a_regression_is_shown_by_its_answers() -> None:
     page = html(regression())
     text = words(page)
     assert "90 samples; the target is progression . An R² of 0.438 means" in text
-    assert "Mean absolute error 47.61 in the target's units" in text
+    assert "Mean absolute error 47.61 64.64 in the target's units" in text
+    assert "Always answering the mean of the training split has −0.0074" in text
     assert "Answer against target : 90 samples; right ones lie on the line." in text
     assert "on average, 90 % from −" in text
     assert page.count("<svg") == 2

@@ -87,6 +87,7 @@ def regression(pairs: int = 90, noise: float = 50.0) -> TrainReport:
         ),
         model=ModelCard(factory="mlp", parameters=193, trained=193, stages=["0", "3"]),
         metrics={"r2": 0.4379, "mae": 47.606, "rmse": 56.483},
+        baseline={"r2": -0.0074, "mae": 64.641, "rmse": 75.614}, gain=(0.2888, 0.5839),
         classified=None,
         predicted=Predicted(target="progression", pairs=found),
         wrong=[

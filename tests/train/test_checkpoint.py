@@ -25,6 +25,7 @@ from tests.train.conftest import (
     table_samples,
 )
 from train import checkpoint as module
+from train.accepted import Measured
 from train.checkpoint import (
     LOSSES,
     META,
@@ -73,8 +74,10 @@ def saved(
     losses = torch.arange(len(splits.test), dtype=torch.float32)
     tested = Evaluation(outputs=losses[:, None], targets=losses, losses=losses, metric=0.75)
     opened = Opened(splits=splits, faults=(FAULT,), duplicates=duplicates(splits), learned=NOTHING)
-    metrics = {"some_metric": 0.75}
-    return model, save_checkpoint(fitted, tested, metrics, spec, opened, recipe, folder)
+    measured = Measured(
+        metrics={"some_metric": 0.75}, baseline={"some_metric": 0.5}, gain=(0.125, 0.375)
+    )
+    return model, save_checkpoint(fitted, tested, measured, spec, opened, recipe, folder)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -114,6 +117,7 @@ def test_meta_says_what_is_known(tmp_path: Path) -> None:
     assert (meta.task, meta.seed, meta.epochs, meta.best_epoch) == ("classification", 3, 7, 5)
     assert (meta.labels, meta.outputs) == (["dark", "bright"], 2)
     assert meta.metrics == {"some_metric": 0.75}
+    assert (meta.baseline, meta.gain) == ({"some_metric": 0.5}, (0.125, 0.375))
     assert meta.validation_loss == 0.123457
     splits = split(image_samples(), validation=0.2, test=0.2, salt="")
     assert meta.splits == splits.digests()
@@ -155,7 +159,7 @@ def test_weights_that_cannot_be_written_leave_no_meta(
     def fails(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "save_file", fails)
+    monkeypatch.setattr("train.weights.save_file", fails)
     with pytest.raises(OSError, match="no space left"):
         saved(tmp_path, table_recipe(), table_samples())
     assert list(tmp_path.iterdir()) == []

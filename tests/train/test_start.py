@@ -24,6 +24,8 @@ SPEC = ImageSpec(
     mean=(0.485, 0.456, 0.406), std=(0.2, 0.224, 0.225),
 )  # fmt: skip
 
+AB = ("a", "b")
+
 
 def network(outputs: int = 2, channels: int = 3) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.Linear(4, outputs))
@@ -31,7 +33,9 @@ def network(outputs: int = 2, channels: int = 3) -> nn.Module:
 
 def test_all_of_equal_weights_is_taken() -> None:
     source, target = network(), network()
-    start = load_start(target, Source(name="here", weights=source.state_dict()), ["a", "b"])
+    start = load_start(
+        target, Source(name="here", weights=source.state_dict(), answers=AB), ["a", "b"]
+    )
     assert start.loaded == ["0.bias", "0.weight", "2.bias", "2.weight"]
     assert (start.skipped, start.initialised, start.source) == ({}, [], "here")
     for name, value in source.state_dict().items():
@@ -52,7 +56,7 @@ def test_the_head_of_other_labels_stays_random() -> None:
 
 def test_what_has_another_shape_or_no_place_is_named() -> None:
     weights = {**network(outputs=5).state_dict(), "extra": torch.zeros(1)}
-    start = load_start(network(), Source(name="x", weights=weights), ["a", "b"])
+    start = load_start(network(), Source(name="x", weights=weights, answers=AB), AB)
     assert start.skipped == {
         "2.bias": "has shape (5,), not (2,)",
         "2.weight": "has shape (5, 4), not (2, 4)",
@@ -62,18 +66,15 @@ def test_what_has_another_shape_or_no_place_is_named() -> None:
 
 def test_three_channels_are_added_up_for_grey_images() -> None:
     colour, grey = network(), network(channels=1)
-    start = load_start(grey, Source(name="x", weights=colour.state_dict()), ["a", "b"])
-    assert start.notes == [
-        "0.weight: three channels added up to one",
-        "its head was taken: nothing says what it answers",
-    ]
+    start = load_start(grey, Source(name="x", weights=colour.state_dict(), answers=AB), AB)
+    assert start.notes == ["0.weight: three channels added up to one"]
     image = torch.randn(1, 1, 3, 3)
     assert torch.allclose(grey[0](image), colour[0](image.expand(1, 3, 3, 3)), atol=1e-6)
 
 
 def test_nothing_that_fits_is_an_error() -> None:
     with pytest.raises(TrainError, match="x: nothing of it fits this network; a: not in this"):
-        load_start(network(), Source(name="x", weights={"a": torch.zeros(2)}), ["a", "b"])
+        load_start(network(), Source(name="x", weights={"a": torch.zeros(2)}), AB)
 
 
 def test_counters_alone_are_nothing_that_fits() -> None:
@@ -81,13 +82,13 @@ def test_counters_alone_are_nothing_that_fits() -> None:
     target = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     weights = {"1.num_batches_tracked": torch.tensor(9), "x": torch.zeros(1)}
     with pytest.raises(TrainError, match="nothing of it fits"):
-        load_start(target, Source(name="x", weights=weights), ["a", "b"])
+        load_start(target, Source(name="x", weights=weights, answers=AB), AB)
 
 
 def test_the_digest_is_of_all_that_was_offered() -> None:
     weights = network().state_dict()
     starts = [
-        load_start(network(), Source(name="x", weights=offered), ["a", "b"]).digest
+        load_start(network(), Source(name="x", weights=offered, answers=AB), AB).digest
         for offered in (
             weights,
             dict(reversed(weights.items())),
@@ -104,7 +105,7 @@ def test_versions_of_modules_are_kept() -> None:
     recipe = image_recipe()
     target, source = (build((3, 32, 32), 2, architecture="mnasnet0_5") for _ in range(2))
     assert recipe.task == "classification"
-    start = load_start(target, Source(name="x", weights=dict(source.state_dict())), ["a", "b"])
+    start = load_start(target, Source(name="x", weights=dict(source.state_dict()), answers=AB), AB)
     assert start.initialised == []
 
 

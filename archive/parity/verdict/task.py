@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from scipy.stats import bootstrap
 
 from archive.parity.types import Agreement, BackendName
 from archive.parity.verdict.tolerance import Floats, rms
+from train.paired import interval
 
 if TYPE_CHECKING:
     from recipes.types import Task
-
-_RESAMPLES = 999
-_CONFIDENCE = 0.95
 
 Labels = NDArray[np.int64]
 
@@ -85,7 +82,7 @@ def agreement(
         reference=float(score(reference, truth, everything)[0]),
         measured=float(score(outputs, truth, everything)[0]),
         drop=float(drop(everything)[0]),
-        interval=_interval(drop, len(truth), seed),
+        interval=interval(drop, len(truth), seed),
         flips=int(flipped.sum()),
         forgiven=int(forgiven.sum()),
         kl_mean=None if divergence is None else float(divergence.mean()),
@@ -114,23 +111,6 @@ def kl_divergence(reference: Floats, outputs: Floats) -> Floats:
     divergence: Floats = (np.exp(expected) * (expected - given)).sum(axis=1)
     # Rounding makes a divergence of nothing a little less than nothing.
     return np.maximum(divergence, 0.0)
-
-
-def _interval(
-    drop: Callable[[NDArray[np.int64]], Floats], count: int, seed: int
-) -> tuple[float, float]:
-    """Return the paired bootstrap's percentile interval of a statistic over so many rows."""
-    if count < 2:
-        return (0.0, 0.0)
-    found = bootstrap(
-        (np.arange(count),),
-        lambda rows, axis: drop(np.atleast_2d(rows)).reshape(rows.shape[:-1]),
-        n_resamples=_RESAMPLES,
-        confidence_level=_CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return (float(found.low), float(found.high))
 
 
 def _accuracy(outputs: Floats, labels: NDArray[np.generic], rows: NDArray[np.int64]) -> Floats:
