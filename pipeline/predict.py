@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.body import read_body
 from pipeline.serve import HOME
 from pipeline.serving.folders import Home
+from pipeline.serving.loaded import Loaded, outdated
 from pipeline.serving.ports import LOOPBACK, Ports
 from pipeline.serving.process import read_record
 from pipeline.serving.settings import read_settings
@@ -32,6 +33,7 @@ class Running:
     management_url: str
     key_file: Path | None
     logs: Path
+    archives: tuple[Loaded, ...] = ()
 
 
 def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
@@ -39,13 +41,16 @@ def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
 
     `input` is a file, `-` for standard input, or JSON itself (it begins with [ or {). The server
     is the one of `make serve`, or one that was started as `torchserve --start` after
-    `source env.sh`. Returns 0. Raises `ServeError` when there is no server, the model is not
+    `source env.sh`. That the store holds another archive by now is noted on standard
+    error. Returns 0. Raises `ServeError` when there is no server, the model is not
     loaded or not ready, or the answer is not a 2xx.
     """
     body = read_body(input)
     server = find_running(root, port)
     tokens = fresh_tokens(server.key_file, server.management_url) if server.key_file else None
     _require_ready(server, tokens, model)
+    for line in outdated(server.archives, model):
+        print(f"note: {line}", file=sys.stderr)
     answer = _ask(
         "POST",
         f"{server.url}/predictions/{model}",
@@ -73,7 +78,8 @@ def find_running(root: Path, port: int | None) -> Running:
     record = read_record(home)
     if record is not None and port in (None, record.ports.inference):
         settings = read_settings(home.settings)
-        return _running(record.ports, settings, home.key_file, home.logs)
+        running = _running(record.ports, settings, home.key_file, home.logs)
+        return replace(running, archives=record.archives)
     settings = read_settings(root / "config.properties")
     ports = Ports.configured(settings)
     key_file = root / "key_file.json"

@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from pipeline.serving.examples import curl_line, write_example
 from pipeline.serving.folders import Home
-from pipeline.serving.process import end, read_record
+from pipeline.serving.process import end, note_stop
 from pipeline.serving.readiness import Progress
 from pipeline.serving.screen import say, waiting
-from pipeline.serving.server import Server, clear, wait_unlocked
+from pipeline.serving.server import Server, clear, started, wait_unlocked
 from recipes.errors import ServeError
 
 # Where `make serve` keeps its server, below the repository's root.
@@ -44,17 +44,21 @@ def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
     except KeyboardInterrupt:
         say("stopped")
     except ServeError:
-        if not server.home.stopping.exists():
+        if not server.was_stopped:
             raise
         say("stopped by `make stop`")
     failed = server.shelf.refused or any(one.cause is not None for one in server.progress)
     return ServeError.exit_code if failed else 0
 
 
-def stop(root: Path) -> int:
-    """Stop the server that `make serve` started below `root`, and no other; say what was done."""
+def stop(root: Path, patience: float = 10.0) -> int:
+    """Stop the server that `make serve` started below `root`, and no other; say what was done.
+
+    Waits up to `patience` seconds for one that is just being started. Raises `ServeError` when
+    that is not enough.
+    """
     home = Home(path=(root / HOME).absolute())
-    record = read_record(home)
+    record = started(home, patience)
     if record is None:
         say("nothing to stop: no server of `make serve` runs here")
         if (root / "key_file.json").exists():
@@ -62,7 +66,7 @@ def stop(root: Path) -> int:
         return 0
     pid = (record.jvm or record.launcher).pid
     say(f"stopping TorchServe, pid {pid}, port {record.ports.inference}")
-    home.stopping.touch()
+    note_stop(home, record)
     gently = end(record)
     clear(home, Path(record.temp))
     wait_unlocked(home)
@@ -74,6 +78,8 @@ def _attend(server: Server, root: Path) -> None:
     """Look after a started server until it ends, which is an error unless `stop` did it."""
     for line in server.shelf.refused:
         say(f"left out: {line}")
+    for line in server.shelf.strangers:
+        say(f"not served: {line}")
     logs = _shown(server.home.logs, root)
     say(f"starting TorchServe on {server.url}, logs in {logs}")
     try:
@@ -83,7 +89,7 @@ def _attend(server: Server, root: Path) -> None:
         if not ready:
             raise ServeError(f"no model could be served; the whole story is in {logs}")
         _explain(server, ready, root)
-        server.wait()
+        server.wait(say)
     except KeyboardInterrupt:
         say("\nstopping TorchServe")
         raise

@@ -22,7 +22,14 @@ LONGEST = 103 - len("/.ts.sock.65535")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Home:
-    """Where one server keeps everything that it writes. Two servers need two homes."""
+    """Where one server keeps everything that it writes. Two servers need two homes.
+
+    What one run leaves never decides another. `lock` is a lock, not a file: it ends with its
+    holder. `record` is written by `Server.start`, removed at its end, and believed only while a
+    process that it names lives, known by its number and the time of its start. `stopping` is
+    written by `make stop`, names the run that it ended, and means nothing to any other.
+    `key_file` is TorchServe's, and is read only beside a record that is believed.
+    """
 
     path: Path
 
@@ -58,7 +65,7 @@ class Home:
 
     @property
     def stopping(self) -> Path:
-        """There since `make stop`, so that a server that ends is not taken for a crash."""
+        """Which run `make stop` ended, so that its end is not taken for a crash."""
         return self.path / "stopping"
 
     @property

@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archive.files import write_bytes
+from archive.types import to_json
 from pipeline.java import find_java
 from pipeline.serving.folders import Home
+from pipeline.serving.loaded import Loaded
 from pipeline.serving.ports import Ports
 from recipes.errors import ServeError
 
@@ -69,7 +72,7 @@ class Record:
     launcher: Birth
     jvm: Birth | None
     ports: Ports
-    models: tuple[str, ...]
+    archives: tuple[Loaded, ...]
     temp: str
 
     def alive(self) -> bool:
@@ -78,9 +81,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the record whole or not at all."""
-        half = path.with_suffix(".half")
-        half.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        half.replace(path)
+        write_bytes(path, to_json(self))
 
 
 def read_record(home: Home) -> Record | None:
@@ -91,7 +92,7 @@ def read_record(home: Home) -> Record | None:
             launcher=Birth(**raw["launcher"]),
             jvm=Birth(**raw["jvm"]) if raw["jvm"] else None,
             ports=Ports(**raw["ports"]),
-            models=tuple(raw["models"]),
+            archives=tuple(Loaded.read(one) for one in raw["archives"]),
             temp=raw["temp"],
         )
     except FileNotFoundError:
@@ -101,6 +102,21 @@ def read_record(home: Home) -> Record | None:
             f"{home.record}: not a record of a server ({error!r}); look with `ps`, remove it"
         ) from None
     return record if record.alive() else None
+
+
+def note_stop(home: Home, record: Record) -> None:
+    """Write down that this run is ended on purpose."""
+    write_bytes(home.stopping, json.dumps(asdict(record.launcher)).encode())
+
+
+def was_stopped(home: Home, record: Record | None) -> bool:
+    """Whether `make stop` ended this run, and not another that left its mark here."""
+    if record is None:
+        return False
+    try:
+        return bool(json.loads(home.stopping.read_bytes()) == asdict(record.launcher))
+    except (OSError, ValueError):
+        return False
 
 
 def launch(

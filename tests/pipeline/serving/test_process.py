@@ -55,7 +55,7 @@ def record_of(leader, child, temp):
         launcher=Birth.of(leader),
         jvm=Birth.of(child),
         ports=Ports.following(9080),
-        models=("digits",),
+        archives=(),
         temp=str(temp),
     )
 
