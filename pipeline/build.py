@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
+from pipeline.machine import machine_error
 from pipeline.plan import STEPS
 from pipeline.state import changed_outputs, read_record
 from pipeline.status import inputs_of, output_digests, parent_of, status_of, statuses
@@ -223,9 +224,8 @@ def told(outcome: Outcome) -> Iterator[None]:
         yield
     except MarwrightError as error:
         outcome.error = error
-    except OSError as error:
-        # A full disk, a folder without permission, a file where a folder belongs.
-        outcome.error = MarwrightError(str(error))
+    except (OSError, MemoryError) as error:
+        outcome.error = machine_error(error)
 
 
 @contextmanager

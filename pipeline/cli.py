@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.interrupt import end_at_once
+from pipeline.interrupt import Ended, end_at_once, on_signals
 from pipeline.layout import Layout
+from pipeline.machine import machine_error
 from pipeline.pack import add_options as add_pack_options
 from pipeline.pack_workflow import add_options as add_workflow_options
 from pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
@@ -162,18 +164,17 @@ def main(arguments: list[str]) -> int:
     args = parser().parse_args(arguments)
     run: Run = args.run
     try:
-        return run(args, Layout(root=Path(__file__).resolve().parent.parent))
-    except MarwrightError as error:
+        with on_signals():
+            return run(args, Layout(root=Path(__file__).resolve().parent.parent))
+    except (MarwrightError, OSError, MemoryError) as error:
         if args.debug:
             raise
-        print(f"marwright: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # `… | head` has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        end_at_once()
+        known = error if isinstance(error, MarwrightError) else machine_error(error)
+        assert known is not None
+        print(f"marwright: {known}", file=sys.stderr)
+        return known.exit_code
+    except KeyboardInterrupt as end:
+        end_at_once(end.number if isinstance(end, Ended) else signal.SIGINT)
 
 
 def _explain(args: argparse.Namespace, layout: Layout) -> int:

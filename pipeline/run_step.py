@@ -129,7 +129,8 @@ def step_environment(threads: int) -> dict[str, str]:
     """Return all that a process that computes gets of the environment."""
     chosen = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     chosen |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return chosen | {"PYTHONHASHSEED": "0"}
+    # What is read and printed must not depend on the terminal's encoding either.
+    return chosen | {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
 
 
 def _run_child(

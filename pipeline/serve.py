@@ -5,14 +5,10 @@ The server itself is `pipeline.serving.server.Server`, which the end-to-end test
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
+from pipeline.interrupt import on_signals
 from pipeline.serving.examples import curl_line, write_example
 from pipeline.serving.folders import Home
 from pipeline.serving.process import end, note_stop
@@ -39,7 +35,7 @@ def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
         config=root / "config.properties",
     )
     try:
-        with _signals(), server:
+        with on_signals(), server:
             _attend(server, root)
     except KeyboardInterrupt:
         say("stopped")
@@ -111,27 +107,6 @@ def _explain(server: Server, ready: Sequence[Progress], root: Path) -> None:
         say(f"  cat {_shown(server.home.key_file, root)}")
         say("`make predict MODEL=… INPUT=…` reads it by itself, and renews it when it has run out.")
     say("Ctrl-C, or `make stop` elsewhere, stops the server.")
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Take SIGTERM, and SIGHUP of a closed terminal, like Ctrl-C: nothing is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread set handlers
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # `nohup` stays what it is
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _shown(path: Path, root: Path) -> str:
