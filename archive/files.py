@@ -111,7 +111,7 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         # Who writes holds a lock, and it ends with its process: this one was killed.
         # Somebody else's is for them to remove.
         with suppress(PermissionError):
-            if (lock := _lock(stale)) is not None:
+            if (lock := try_lock(stale)) is not None:
                 _remove(stale)
                 os.close(lock)
     lock = None
@@ -119,7 +119,7 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
         make(temporary)
         # None when somebody who looks for leftovers came between these two lines.
-        lock = _lock(temporary)
+        lock = try_lock(temporary)
     try:
         yield temporary
     finally:
@@ -133,13 +133,13 @@ def is_being_written(path: Path) -> bool:
         return False
     if not (path.is_file() or path.is_dir()):
         return False
-    if (lock := _lock(path)) is None:
+    if (lock := try_lock(path)) is None:
         return True
     os.close(lock)
     return False
 
 
-def _lock(path: Path) -> int | None:
+def try_lock(path: Path) -> int | None:
     """Lock a file or folder; None when another process has it, or removed it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)

@@ -10,7 +10,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.interrupt import Ended, end_at_once, on_signals
@@ -35,6 +36,10 @@ _BUILD_HELP = {
     "archive": "... and pack, verify and publish: model_store/<model>.mar",
     "verify": "the same, after re-hashing every output; or check any .mar files given",
 }
+# Verbs that write below build/, or read there for as long as they run.
+_WRITING = {
+    *_BUILD_HELP, "serve", "release", "keep-worst", "summary", "lr-find", "study", "parity-zoo",
+}  # fmt: skip
 # A gate takes up to 2 GiB; more of them at once are for a person to ask for.
 _MOST_JOBS = 4
 _INPUT_HELP = "a file, - for standard input, or JSON text"
@@ -124,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         "--memory", type=_positive, default=16, metavar="GIB", help="for all processes together"
     )
     zoo.add_argument("--again", action="store_true", help="what stands in the table as well")
+    add("clean", "remove build/, model_store/ and dist/, unless something is at work", _clean)
     add("doctor", "versions of everything that matters, and what is wrong with them", _doctor)
     return top
 
@@ -163,9 +169,10 @@ def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
     args = parser().parse_args(arguments)
     run: Run = args.run
+    layout = Layout(root=Path(__file__).resolve().parent.parent)
     try:
-        with on_signals():
-            return run(args, Layout(root=Path(__file__).resolve().parent.parent))
+        with on_signals(), _at_work(args.verb, layout):
+            return run(args, layout)
     except (MarwrightError, OSError, MemoryError) as error:
         if args.debug:
             raise
@@ -175,6 +182,24 @@ def main(arguments: list[str]) -> int:
         return known.exit_code
     except KeyboardInterrupt as end:
         end_at_once(end.number if isinstance(end, Ended) else signal.SIGINT)
+
+
+@contextmanager
+def _at_work(verb: str, layout: Layout) -> Iterator[None]:
+    """Let nobody clean up while a verb that writes is at work."""
+    if verb not in _WRITING:
+        yield
+        return
+    from pipeline.clean import project_lock
+
+    with project_lock(layout.root):
+        yield
+
+
+def _clean(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.clean import clean
+
+    return clean(layout)
 
 
 def _explain(args: argparse.Namespace, layout: Layout) -> int:

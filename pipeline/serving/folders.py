@@ -1,6 +1,7 @@
 """The folders of one server, all under its home and readable by its owner alone.
 
-`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server and prints it.
+`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server, without what a
+dead one left in it, and prints it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from recipes.errors import ServeError
 # Bytes. A Unix socket's path holds 107 on Linux and 103 on macOS; a worker's socket is called
 # `.ts.sock.65535` at the most, and the temporary folder stands in front of it.
 LONGEST = 103 - len("/.ts.sock.65535")
+# TorchServe's own.
+PID_FILE = ".model_server.pid"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,8 +118,35 @@ def short_folder(wanted: Path) -> Path:
     return folder
 
 
+def shell_server(temp: Path) -> int | None:
+    """Return the number of the TorchServe that works in a temporary folder, while it lives.
+
+    Its file alone does not say: the number may be another process's by now, and even another
+    server's, which `torchserve --stop` would then end.
+    """
+    import psutil
+
+    try:
+        pid = int((temp / PID_FILE).read_text(encoding="ascii"))
+        words = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return pid if f"-Djava.io.tmpdir={temp}" in words else None
+
+
+def clear_dead(temp: Path) -> None:
+    """Remove what a server that was killed left in its temporary folder, unless one lives there."""
+    if shell_server(temp) is None:
+        (temp / PID_FILE).unlink(missing_ok=True)
+        shutil.rmtree(temp / "models", ignore_errors=True)
+        for socket in temp.glob(".ts.sock.*"):
+            socket.unlink(missing_ok=True)
+
+
 if __name__ == "__main__":
     try:
-        sys.stdout.write(f"{short_folder(Path(sys.argv[1]))}\n")
+        folder = short_folder(Path(sys.argv[1]))
+        clear_dead(folder)
+        sys.stdout.write(f"{folder}\n")
     except ServeError as error:
         sys.exit(str(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from archive.files import write_bytes
 from archive.types import to_json
 from pipeline.java import find_java
-from pipeline.serving.folders import Home
+from pipeline.serving.folders import PID_FILE, Home
 from pipeline.serving.loaded import Loaded
 from pipeline.serving.ports import Ports
 from recipes.errors import ServeError
@@ -164,7 +164,7 @@ def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30
     """Wait for the launcher to start the JVM; None when the launcher ends before."""
     import psutil
 
-    pid_file = temp / ".model_server.pid"
+    pid_file = temp / PID_FILE
     deadline = time.monotonic() + patience
     while launcher.poll() is None and time.monotonic() < deadline:
         try:

@@ -1,0 +1,66 @@
+"""Temporary folders that end with their process, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archive.files import try_lock
+
+
+@contextmanager
+def scratch_folder(what: str, parent: Path | None = None) -> Iterator[Path]:
+    """Make an empty folder `marwright-<what>-…`, and remove it in the end.
+
+    What killed processes left of the same name goes first: whoever uses such a folder holds a lock
+    on it, and a lock ends with its process. It is made in `parent`, else where temporary files go.
+    """
+    place = Path(tempfile.gettempdir() if parent is None else parent)
+    _sweep(place, what)
+    with contextlib.ExitStack() as undo:
+        lock = None
+        # None when somebody who looks for leftovers came between these two lines.
+        while lock is None:
+            name = undo.enter_context(
+                tempfile.TemporaryDirectory(prefix=f"marwright-{what}-", dir=place)
+            )
+            lock = try_lock(Path(name))
+        undo.callback(os.close, lock)
+        # Absolute, whatever folder its user works in.
+        yield Path(name).resolve()
+
+
+def _sweep(place: Path, what: str) -> None:
+    """Remove what is ours and nobody's any more; never what is another user's, or in use."""
+    ours = re.compile(rf"marwright-{re.escape(what)}-[a-z0-9_]{{8}}")
+    for path in place.iterdir():
+        # What cannot be looked at or removed is for its owner.
+        with contextlib.suppress(OSError):
+            if not ours.fullmatch(path.name):
+                continue
+            held = path.lstat()
+            if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.geteuid():
+                continue
+            if (lock := try_lock(path)) is None:
+                continue
+            try:
+                _remove(path)
+            finally:
+                os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    # A handler may have closed a folder even to its owner.
+    for name, folders, _ in os.walk(folder):
+        for inner in folders:
+            path = Path(name, inner)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder)
