@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archive.files import try_lock
+from recipes.errors import MachineError
 
 
 @contextmanager
@@ -21,8 +22,12 @@ def scratch_folder(what: str, parent: Path | None = None) -> Iterator[Path]:
 
     What killed processes left of the same name goes first: whoever uses such a folder holds a lock
     on it, and a lock ends with its process. It is made in `parent`, else where temporary files go.
+    Raises `MachineError` where there is no such place.
     """
-    place = Path(tempfile.gettempdir() if parent is None else parent)
+    try:
+        place = Path(tempfile.gettempdir() if parent is None else parent)
+    except FileNotFoundError as error:
+        raise MachineError(f"{error.strerror}: set TMPDIR to a folder to write to") from None
     _sweep(place, what)
     with contextlib.ExitStack() as undo:
         lock = None

@@ -116,7 +116,7 @@ def _stranger(path: Path) -> str:
         return ""
     half = path.name.endswith(".tmp")
     if path.suffix == ".model" and not path.name.startswith("."):
-        return "is no archive, and `torchserve --models all` would load it as one: remove it"
+        return "is no archive, and `torchserve --models all` may load it as one: remove it"
     return f"{'what a killed writer left' if half else 'is no archive'}: remove it"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 # How a command ended, for a script: the table of docs/reference/commands.md.
 EXIT_CODES = {
     0: "all is well",
-    1: "several models failed in different ways, or a step's process died",
+    1: "several models failed in different ways, a step's process died, or another run is at work",
     2: "the command line is wrong",
     3: "a recipe is missing, cannot be read, or declares something impossible",
     4: "an archive or a build output is not what it was recorded to be",

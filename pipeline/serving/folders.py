@@ -11,6 +11,8 @@ import os
 import shutil
 import stat
 import sys
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from recipes.errors import ServeError
 # Bytes. A Unix socket's path holds 107 on Linux and 103 on macOS; a worker's socket is called
 # `.ts.sock.65535` at the most, and the temporary folder stands in front of it.
 LONGEST = 103 - len("/.ts.sock.65535")
+# Bytes of a file system's block, on most.
+_BLOCK = 4096
 # TorchServe's own.
 PID_FILE = ".model_server.pid"
 
@@ -116,6 +120,33 @@ def short_folder(wanted: Path) -> Path:
     if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.getuid() or held.st_mode & 0o077:
         raise ServeError(f"{folder}: belongs to somebody else or is open to others; remove it")
     return folder
+
+
+def require_room(temp: Path, archives: Sequence[Path]) -> None:
+    """Raise `ServeError` when the disk of a server's temporary folder cannot hold its archives.
+
+    TorchServe unpacks each there as it starts, and would only log which ones did not fit.
+    """
+    needed = sum(_unpacked(path) for path in archives)
+    free = shutil.disk_usage(temp).free
+    if needed > free:
+        raise ServeError(
+            f"{temp}: the archives unpack to {_mib(needed)} there, and its disk has "
+            f"{_mib(free)} left: free some space, or serve fewer (`make serve MODEL=a,b`)"
+        )
+
+
+def _unpacked(path: Path) -> int:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A file takes whole blocks.
+            return sum(-(-member.file_size // _BLOCK) * _BLOCK for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return 0  # what cannot be read is told by others
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
 
 
 def shell_server(temp: Path) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.serving.folders import Home, private
+from pipeline.serving.folders import Home, private, require_room
 from pipeline.serving.loaded import Loaded, StoreWatch
 from pipeline.serving.ports import LOOPBACK, Ports, require_free
 from pipeline.serving.process import (
@@ -133,6 +133,7 @@ class Server:
             undo.callback(clear, self.home, temp)
             settings = {**self._settings, **self.ports.settings(), "model_store": str(self.store)}
             write_settings(self.home.settings, settings)
+            require_room(temp, [model.path for model in self.shelf.models])
             # Before the server reads them: what is published meanwhile is told as newer.
             loaded = tuple(Loaded.of(one) for one in self.shelf.models if one.path.is_file())
             archives = [model.path.name for model in self.shelf.models]

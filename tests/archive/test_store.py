@@ -136,7 +136,7 @@ def test_empty_store_has_no_problems(tmp_path: Path) -> None:
         (".hidden.mar", "is no archive"),
         ("._tiny_image.mar", "is no archive"),
         (".tiny_image.mar.0123456789abcdef.tmp", "what a killed writer left"),
-        ("x.model", "is no archive, and `torchserve --models all` would load it as one"),
+        ("x.model", "is no archive, and `torchserve --models all` may load it as one"),
     ],
 )
 def test_files_that_are_no_archives_are_named_and_not_served(
