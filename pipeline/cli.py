@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.alone import project_lock
 from pipeline.interrupt import Ended, end_at_once, on_signals
 from pipeline.layout import Layout
 from pipeline.machine import machine_error
@@ -190,8 +191,6 @@ def _at_work(verb: str, layout: Layout) -> Iterator[None]:
     if verb not in _WRITING:
         yield
         return
-    from pipeline.clean import project_lock
-
     with project_lock(layout.root):
         yield
 

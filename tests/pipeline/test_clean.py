@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ci.workflows import ROOT as HERE
-from pipeline.clean import clean, project_lock
+from pipeline.alone import project_lock
+from pipeline.clean import clean
 from pipeline.layout import Layout
 from pipeline.serve import HOME
 from pipeline.serving.folders import Home

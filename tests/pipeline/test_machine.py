@@ -17,6 +17,7 @@ import pytest
 from archive.files import write_bytes
 from pipeline.exit_codes import EXIT_CODES
 from pipeline.machine import machine_error
+from pipeline.serving.ports import free_ports
 from recipes import errors
 from recipes.errors import DataError, ExportError, MarwrightError
 from tests.projects import ROOT, archives, command, edit, pipeline
@@ -120,6 +121,40 @@ def test_a_disk_without_room_for_what_a_server_unpacks(built_project: Path, tmp_
     assert "free some space, or serve fewer" in done.stderr
 
 
+FILLS = """
+import subprocess, sys
+from pathlib import Path
+from pipeline.serving import server
+from recipes.errors import ServeError
+root, port = Path(sys.argv[1]), int(sys.argv[2])
+home = root / "home"
+home.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", home], check=True)
+# The disk fills after it was looked at.
+server.require_room = lambda *_: None
+try:
+    with server.Server(store=root / "store", home=home, port=port) as one:
+        one.wait_ready()
+except ServeError as error:
+    sys.exit(f"ServeError: {error}")
+"""
+
+
+@mounts
+@pytest.mark.serve
+def test_an_extraction_folder_that_is_full_is_told_by_model(tmp_path: Path) -> None:
+    write_mar(tmp_path / "store" / "small.mar")
+    write_mar(tmp_path / "store" / "zbig.mar", extra={"weights": bytes(6 << 20)})
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", FILLS, str(tmp_path), str(free_ports())],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("ServeError: zbig 1.0: not served, after ")
+    assert "No space left on device" in done.stderr
+    assert "small" not in done.stderr
+
+
 @pytest.mark.torch
 def test_a_limit_of_file_sizes_is_named(project: Path) -> None:
     edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
@@ -168,6 +203,20 @@ def test_every_code_has_its_meaning_and_stands_in_the_documents() -> None:
     ]
     assert len(set(ours)) == len(ours)
     assert set(ours) < EXIT_CODES.keys()
+
+
+@mounts
+@pytest.mark.torch
+def test_a_full_temporary_disk_is_no_fault_of_an_archive(
+    built_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mar = write_mar(tmp_path / "big.mar", extra={"weights": bytes(3 << 20)})
+    (built_project / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(built_project / "tmp"))
+    done = on_disk(built_project, "tmp", "size=1m", "verify", str(mar))
+    assert done.stdout.endswith("code 12\n"), done
+    assert "No space left on device: free some space" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 SLOW = "import time\nopen(__import__('os').environ['TMPDIR'] + '/up', 'w')\ntime.sleep(60)\n"
