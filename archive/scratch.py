@@ -24,11 +24,7 @@ def scratch_folder(what: str, parent: Path | None = None) -> Iterator[Path]:
     on it, and a lock ends with its process. It is made in `parent`, else where temporary files go.
     Raises `MachineError` where there is no such place.
     """
-    try:
-        place = Path(tempfile.gettempdir() if parent is None else parent)
-    except FileNotFoundError as error:
-        raise MachineError(f"{error.strerror}: set TMPDIR to a folder to write to") from None
-    _sweep(place, what)
+    place = sweep(what, parent)
     with contextlib.ExitStack() as undo:
         lock = None
         # None when somebody who looks for leftovers came between these two lines.
@@ -42,8 +38,15 @@ def scratch_folder(what: str, parent: Path | None = None) -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def _sweep(place: Path, what: str) -> None:
-    """Remove what is ours and nobody's any more; never what is another user's, or in use."""
+def sweep(what: str, parent: Path | None = None) -> Path:
+    """Remove what is ours and nobody's any more; never what is another user's, or in use.
+
+    Returns the place where it looked. Raises `MachineError` where there is none.
+    """
+    try:
+        place = Path(tempfile.gettempdir() if parent is None else parent)
+    except FileNotFoundError as error:
+        raise MachineError(f"{error.strerror}: set TMPDIR to a folder to write to") from None
     ours = re.compile(rf"marwright-{re.escape(what)}-[a-z0-9_]{{8}}")
     for path in place.iterdir():
         # What cannot be looked at or removed is for its owner.
@@ -59,6 +62,7 @@ def _sweep(place: Path, what: str) -> None:
                 _remove(path)
             finally:
                 os.close(lock)
+    return place
 
 
 def _remove(folder: Path) -> None:

@@ -131,13 +131,15 @@ def _without_twins(found: list[StoredModel]) -> tuple[list[StoredModel], list[Re
     for one in found:
         alike.setdefault((one.name, one.version), []).append(one)
     kept, refused = [], []
-    for first, *others in alike.values():
+    for group in alike.values():
+        first, others = group[0], group[1:]
         # Sorted: the one that is called after its model is the first, if there is one.
-        named = first.path.stem == first.name
-        if named or not others:
+        if not others or first.path.stem == first.name:
             kept.append(first)
-        for one in others if named else [first, *others] if others else []:
-            other = first if one is not first else others[0]
+        else:
+            others = group
+        for one in others:
+            other = next(twin for twin in group if twin is not one)
             refused.append(
                 Refused(
                     path=one.path,
