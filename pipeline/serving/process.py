@@ -88,9 +88,14 @@ def read_record(home: Home) -> Record | None:
     """Read the record of the server in a home, or None when there is none that is alive."""
     try:
         raw: dict[str, Any] = json.loads(home.record.read_text(encoding="utf-8"))
-        record = Record(
-            launcher=Birth(**raw["launcher"]),
-            jvm=Birth(**raw["jvm"]) if raw["jvm"] else None,
+        launcher = Birth(**raw["launcher"])
+        jvm = Birth(**raw["jvm"]) if raw["jvm"] else None
+        if not any(birth and birth.process() for birth in (launcher, jvm)):
+            # Whatever else it says: one of another version may say it in another way.
+            return None
+        return Record(
+            launcher=launcher,
+            jvm=jvm,
             ports=Ports(**raw["ports"]),
             archives=tuple(Loaded.read(one) for one in raw["archives"]),
             temp=raw["temp"],
@@ -101,7 +106,6 @@ def read_record(home: Home) -> Record | None:
         raise ServeError(
             f"{home.record}: not a record of a server ({error!r}); look with `ps`, remove it"
         ) from None
-    return record if record.alive() else None
 
 
 def note_stop(home: Home, record: Record) -> None:

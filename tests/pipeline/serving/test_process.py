@@ -83,6 +83,13 @@ def test_a_stranger_with_the_same_number_is_no_server(tmp_path):
     assert read_record(home) is None
 
 
+def test_a_dead_servers_record_is_none_also_in_the_words_of_another_version(tmp_path):
+    home = Home(path=tmp_path)
+    births = {"launcher": {"pid": os.getpid(), "created": 1.0}, "jvm": None}
+    home.record.write_text(json.dumps({**births, "models": ["digits"]}))
+    assert read_record(home) is None
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"launcher": 1}'])
 def test_a_record_that_is_none_is_not_taken_for_nothing(tmp_path, text):
     home = Home(path=tmp_path)
