@@ -21,7 +21,7 @@ from pipeline.serving.ports import free_ports
 from recipes import errors
 from recipes.errors import DataError, ExportError, MarwrightError
 from tests.projects import ROOT, archives, command, edit, pipeline
-from tests.servers import write_mar
+from tests.servers import write_mar, write_root
 
 # Small disks are mounted in a namespace of their own, which ends with the command.
 CANNOT_MOUNT = subprocess.run(
@@ -115,7 +115,8 @@ def test_a_disk_without_room_for_what_a_server_unpacks(built_project: Path, tmp_
     project = Path(shutil.copytree(built_project, tmp_path / "project"))
     big = write_mar(tmp_path / "big.mar", extra={"weights": bytes(3 << 20)})
     big.rename(project / "model_store" / "big.mar")
-    done = on_disk(project, "build/serve", "size=2m", "serve", "--port", "29000")
+    write_root(project, free_ports())
+    done = on_disk(project, "build/serve", "size=2m", "serve")
     assert done.stdout.endswith("code 11\n"), done
     assert "the archives unpack to 3." in done.stderr
     assert "free some space, or serve fewer" in done.stderr
