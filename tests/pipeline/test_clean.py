@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,16 @@ def test_clean_during_a_build_is_refused_with_the_models_name(project: Path) -> 
 
 @pytest.mark.torch
 def test_a_build_whose_folder_is_removed_says_so(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 40")
+    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
     with subprocess.Popen(
         command("archive", "--model", "tiny_a"),
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as build:  # fmt: skip
         assert build.stdout is not None
-        build.stdout.readline()
+        # Its process has begun, and takes seconds to import what it needs.
+        while not (project / "build/tiny_a/.train.out").exists():
+            assert build.poll() is None
+            time.sleep(0.01)
         # All of it at once, as `rm -rf` is over before the next step.
         (project / "build").rename(project / "gone")
         _, errors = build.communicate(timeout=120)
