@@ -122,7 +122,7 @@ publish:
 ##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
-##   make clean      remove build/, model_store/ and dist/
+##   make clean      remove build/, model_store/ and dist/, unless something is at work on them
 .PHONY: help setup doctor lint check test test-isa prove bench-archive bench-parity bench-train lock schema clean
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -194,5 +194,6 @@ schema: setup
 	@$(PY) -m archive.parity.schema
 
 clean:
-	@echo "clean: removing build/, model_store/ and dist/"
-	@rm -rf build model_store dist
+	@if $(PY) -c 'import pipeline.clean' 2>/dev/null; then \
+	$(PY) -m pipeline clean ; else \
+	echo "clean: removing build/, model_store/ and dist/" && rm -rf build model_store dist; fi

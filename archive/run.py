@@ -8,7 +8,6 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from archive import probe
 from archive.container.open import open_archive
 from archive.contents import read_contents
 from archive.rules.pickles import pickle_problems
+from archive.scratch import scratch_folder
 from recipes.errors import VerifyError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,8 +42,7 @@ def run(mar: Path, requests: Sequence[tuple[bytes, str]]) -> list[Answer]:
     cannot be read or loaded, or whose handler does not answer each request, and whatever the
     handler raises.
     """
-    with tempfile.TemporaryDirectory(prefix="marwright-run-") as name:
-        folder = Path(name).resolve()
+    with scratch_folder("run") as folder:
         model = _unpack(mar, folder)
         with _as_worker(folder):
             result = probe.Result()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from archive.container.open import open_archive
 from archive.container.stream import fan_out
 from archive.contents import Contents, read_contents
-from archive.files import replacing
+from archive.files import is_being_written, replacing
 from archive.manifest import ManifestModel
 from archive.types import VerifyReport
 from recipes.errors import StoreError, VerifyError
+
+_UNNAMEABLE = re.compile(r"[,=\s]")
+_RENAME = "TorchServe cannot be told of a file name with a comma, = or space in it: rename it"
 
 
 def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
@@ -33,35 +38,116 @@ def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
     return target
 
 
-def check_store(store: Path) -> tuple[list[Path], list[str]]:
-    """Look through a store; returns the archives in it, and what should not be there.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredModel:
+    """One archive of the model store, under the name and version of its manifest."""
 
-    Names and versions must be unique: two archives of one would stop the server at its start.
+    name: str
+    version: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """Something in a store that a server is not given. `unread`: `verify` says why of it, too."""
+
+    path: Path
+    why: str
+    unread: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.path}: {line}" for line in self.why.splitlines())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What lies in a store: all that it can serve, archives that it cannot, and all the rest.
+
+    Of several versions of a model, the one in the file that `publish` would write comes first:
+    TorchServe answers with the first that it is given when no version is asked for.
     """
-    archives, problems = [], []
-    taken: dict[tuple[str, str], Path] = {}
-    for path in sorted(store.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            problems.append(f"{path}: a store holds files only: remove it")
-        elif path.suffix != ".mar" or path.name.startswith("."):
-            half = path.name.endswith(".tmp")
-            what = "what a killed writer left" if half else "is no archive"
-            problems.append(f"{path}: {what}: remove it")
-        else:
-            archives.append(path)
-    for path in archives:
-        try:
-            model = read_model(path)
-        except VerifyError:
-            # `verify` says more of what is wrong with it.
+
+    models: tuple[StoredModel, ...]
+    refused: tuple[Refused, ...]
+    strangers: tuple[Refused, ...]
+
+    @property
+    def archives(self) -> list[Path]:
+        """All archives, those that cannot be served as well."""
+        return sorted([m.path for m in self.models] + [one.path for one in self.refused])
+
+
+def list_store(store: Path) -> Listing:
+    """Look through a store, for whoever checks it and whoever serves it alike.
+
+    An archive is a regular `.mar` file that is not hidden; nothing else is served. Two archives
+    of one name and version would stop the whole server at its start: only the one that is called
+    after its model is kept, so that nothing takes the place of what was published.
+    """
+    found: list[StoredModel] = []
+    refused: list[Refused] = []
+    strangers: list[Refused] = []
+    for path in sorted(store.iterdir()) if store.is_dir() else []:
+        if is_being_written(path):
             continue
-        first = taken.setdefault((model.model_name, model.model_version), path)
-        if first != path:
-            problems.append(
-                f"{path}: {model.model_name} {model.model_version} is {first.name} already: two "
-                "of one name and version stop the whole server"
+        if stranger := _stranger(path):
+            strangers.append(Refused(path=path, why=stranger))
+            continue
+        try:
+            found.append(_read(path))
+        except VerifyError as error:
+            refused.append(Refused(path=path, why=str(error), unread=True))
+    found.sort(key=lambda one: (one.name, one.path.stem != one.name, one.path.name))
+    models, twins = _without_twins(found)
+    unnameable = [one for one in models if _UNNAMEABLE.search(one.path.name)]
+    twins += [Refused(path=one.path, why=_RENAME) for one in unnameable]
+    return Listing(
+        models=tuple(one for one in models if one not in unnameable),
+        refused=tuple(sorted([*refused, *twins], key=lambda one: one.path)),
+        strangers=tuple(strangers),
+    )
+
+
+def _stranger(path: Path) -> str:
+    """Say why something in a store is no archive; nothing where it is one."""
+    if path.is_symlink() or not path.is_file():
+        return "a store holds files only: remove it"
+    if path.suffix == ".mar" and not path.name.startswith("."):
+        return ""
+    half = path.name.endswith(".tmp")
+    if path.suffix == ".model" and not path.name.startswith("."):
+        return "is no archive, and `torchserve --models all` may load it as one: remove it"
+    return f"{'what a killed writer left' if half else 'is no archive'}: remove it"
+
+
+def _read(path: Path) -> StoredModel:
+    model = read_model(path)
+    return StoredModel(name=model.model_name, version=model.model_version, path=path)
+
+
+def _without_twins(found: list[StoredModel]) -> tuple[list[StoredModel], list[Refused]]:
+    """Keep one archive of each name and version: the one called after its model, or none."""
+    alike: dict[tuple[str, str], list[StoredModel]] = {}
+    for one in found:
+        alike.setdefault((one.name, one.version), []).append(one)
+    kept, refused = [], []
+    for group in alike.values():
+        first, others = group[0], group[1:]
+        # Sorted: the one that is called after its model is the first, if there is one.
+        if not others or first.path.stem == first.name:
+            kept.append(first)
+        else:
+            others = group
+        for one in others:
+            other = next(twin for twin in group if twin is not one)
+            refused.append(
+                Refused(
+                    path=one.path,
+                    why=f"{one.name} {one.version} is {other.path.name} already: two of one name "
+                    "and version stop the whole server",
+                )
             )
-    return archives, problems
+    return kept, refused
 
 
 def read_model(mar: Path) -> ManifestModel:

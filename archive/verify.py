@@ -22,6 +22,7 @@ from archive.manifest import Manifest
 from archive.names import one_line
 from archive.rules.pickle_walk import Budget
 from archive.rules.pickles import pickle_problems
+from archive.scratch import scratch_folder, sweep
 from archive.types import GOLDEN_INDEX, VerifyReport, from_json
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -64,14 +65,14 @@ def verify(mar: Path, scratch: Path | None = None, timed: Timed | None = None) -
     is no such file.
     """
     timed = timed or (lambda name, seconds: None)
+    # Also where this archive is never unpacked.
+    sweep("verify", scratch)
     with open_archive(mar) as archive:
         with _timing(timed, "read"):
             found, contents, sha256 = _read(archive)
         found.problems += _misnamed(mar, contents)
         if not found.problems:
-            # Absolute, because the probe runs in it.
-            with tempfile.TemporaryDirectory(prefix="marwright-verify-", dir=scratch) as name:
-                folder = Path(name).resolve()
+            with scratch_folder("verify", scratch) as folder:
                 with _timing(timed, "unpack"):
                     archive.unpack(folder)
                 with _timing(timed, "scan"):

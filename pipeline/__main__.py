@@ -2,7 +2,9 @@
 
 import sys
 
+from pipeline import streams
 from pipeline.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    streams.settle()
+    sys.exit(streams.end(main(sys.argv[1:])))

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
+from pipeline.machine import machine_error
 from pipeline.plan import STEPS
 from pipeline.state import changed_outputs, read_record
 from pipeline.status import inputs_of, output_digests, parent_of, status_of, statuses
@@ -168,7 +170,8 @@ def build_model(
     from pipeline.run_step import StepError, clear_resume, forget, run_step, sweep
 
     outcome = Outcome(model=recipe.name)
-    with told(outcome), locked(recipe.name, layout, display.say) as lock:
+    places = (layout.folder(recipe.name), layout.store_target(recipe.name).parent)
+    with told(outcome, *places), locked(recipe.name, layout, display.say) as lock:
         sweep(recipe.name, layout)
         made: dict[str, str] = {}
         for step in steps:
@@ -217,15 +220,17 @@ def clear_failures(current: Iterable[Step], model: str, layout: Layout) -> None:
 
 
 @contextmanager
-def told(outcome: Outcome) -> Iterator[None]:
-    """Keep a person's error for the end: one model that fails stops no other."""
+def told(outcome: Outcome, *places: Path) -> Iterator[None]:
+    """Keep a person's error for the end: one model that fails stops no other.
+
+    `places` are folders that are written to meanwhile.
+    """
     try:
         yield
     except MarwrightError as error:
         outcome.error = error
-    except OSError as error:
-        # A full disk, a folder without permission, a file where a folder belongs.
-        outcome.error = MarwrightError(str(error))
+    except (OSError, MemoryError) as error:
+        outcome.error = machine_error(error, *places)
 
 
 @contextmanager

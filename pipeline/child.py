@@ -8,6 +8,7 @@ error are the step's log.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import msgspec
 
 from archive.files import sha256_file
+from pipeline.machine import machine_error
 from pipeline.step import Job
 from recipes.errors import MarwrightError, VerifyError
 from recipes.types import Recipe
@@ -37,10 +39,17 @@ def main(descriptor: int) -> int:
 
         try:
             note = _run(task, lambda done, total, text: send(progress=[done, total, text]))
-        except MarwrightError as error:
-            traceback.print_exc()
-            send(error=str(error), exit_code=error.exit_code)
-            return error.exit_code
+        except Exception as error:
+            known: MarwrightError | None = machine_error(error, Path(task["out"]))
+            if known is None and isinstance(error, MarwrightError):
+                known = error
+            if known is None:
+                raise
+            # Where the disk is full there is no log either.
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+            send(error=str(known), exit_code=known.exit_code)
+            return known.exit_code
         used = resource.getrusage(resource.RUSAGE_SELF)
         peak = used.ru_maxrss if sys.platform == "linux" else used.ru_maxrss // 1024
         send(result=note, peak_kib=peak, cpu_seconds=used.ru_utime + used.ru_stime)

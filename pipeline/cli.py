@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.interrupt import end_at_once
+from pipeline.alone import project_lock
+from pipeline.interrupt import Ended, end_at_once, on_signals
 from pipeline.layout import Layout
+from pipeline.machine import machine_error
 from pipeline.pack import add_options as add_pack_options
 from pipeline.pack_workflow import add_options as add_workflow_options
 from pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
@@ -33,6 +37,10 @@ _BUILD_HELP = {
     "archive": "... and pack, verify and publish: model_store/<model>.mar",
     "verify": "the same, after re-hashing every output; or check any .mar files given",
 }
+# Verbs that write below build/, or read there for as long as they run.
+_WRITING = {
+    *_BUILD_HELP, "serve", "release", "keep-worst", "summary", "lr-find", "study", "parity-zoo",
+}  # fmt: skip
 # A gate takes up to 2 GiB; more of them at once are for a person to ask for.
 _MOST_JOBS = 4
 _INPUT_HELP = "a file, - for standard input, or JSON text"
@@ -122,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
         "--memory", type=_positive, default=16, metavar="GIB", help="for all processes together"
     )
     zoo.add_argument("--again", action="store_true", help="what stands in the table as well")
+    add("clean", "remove build/, model_store/ and dist/, unless something is at work", _clean)
     add("doctor", "versions of everything that matters, and what is wrong with them", _doctor)
     return top
 
@@ -161,19 +170,35 @@ def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
     args = parser().parse_args(arguments)
     run: Run = args.run
+    layout = Layout(root=Path(__file__).resolve().parent.parent)
     try:
-        return run(args, Layout(root=Path(__file__).resolve().parent.parent))
-    except MarwrightError as error:
+        with on_signals(), _at_work(args.verb, layout):
+            return run(args, layout)
+    except (MarwrightError, OSError, MemoryError) as error:
         if args.debug:
             raise
-        print(f"marwright: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # `… | head` has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        end_at_once()
+        known = error if isinstance(error, MarwrightError) else machine_error(error)
+        assert known is not None
+        print(f"marwright: {known}", file=sys.stderr)
+        return known.exit_code
+    except KeyboardInterrupt as end:
+        end_at_once(end.number if isinstance(end, Ended) else signal.SIGINT)
+
+
+@contextmanager
+def _at_work(verb: str, layout: Layout) -> Iterator[None]:
+    """Let nobody clean up while a verb that writes is at work."""
+    if verb not in _WRITING:
+        yield
+        return
+    with project_lock(layout.root):
+        yield
+
+
+def _clean(args: argparse.Namespace, layout: Layout) -> int:
+    from pipeline.clean import clean
+
+    return clean(layout)
 
 
 def _explain(args: argparse.Namespace, layout: Layout) -> int:

@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ class KeyMaker:
         """Keep what was parsed for the next run."""
         if self._sources.changed or self._data.changed:
             seen = _Seen(sources=self._sources.cache, data=self._data.cache)
-            write_bytes(self._cache_file, msgspec.json.encode(seen))
+            # It is worth some time and no more: a disk that is full or read-only does without.
+            with suppress(OSError):
+                write_bytes(self._cache_file, msgspec.json.encode(seen))
 
     def parts(self, step: Step, recipe: Recipe, inputs: Mapping[str, str]) -> Parts:
         """Return what a step's key is made of; `inputs` maps file names to SHA-256.

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from archive.files import sha256_file
 from archive.parity.types import ParityReport, Summary
+from archive.store import list_store
 from archive.types import read_json
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.state import read_record
 from pipeline.status import Status, statuses
-from recipes.errors import MarwrightError
+from recipes.errors import MarwrightError, ServeError
 from recipes.paths import recipe_file
 from recipes.types import MAIN_METRIC, Recipe
 
@@ -124,7 +125,7 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
             name, recipe.version, recipe.task, facts.metric, facts.exports, facts.published, state
         )
     print_table(table)
-    for line in strangers(layout):
+    for line in (*strangers(layout), *_served_older(layout)):
         print(line)
     return 0
 
@@ -154,11 +155,27 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
+def _served_older(layout: Layout) -> list[str]:
+    """Return a line for each archive that was published after the running server took it."""
+    from pipeline.serve import HOME
+    from pipeline.serving.folders import Home
+    from pipeline.serving.loaded import outdated
+    from pipeline.serving.process import read_record as read_server
+
+    try:
+        server = read_server(Home(path=layout.root / HOME))
+    except ServeError as error:
+        return [str(error)]
+    return [*outdated(server.archives)] if server else []
+
+
 def strangers(layout: Layout) -> list[str]:
-    """Return a line for each archive in the store that no recipe declares."""
-    store = layout.root / layout.store
-    return [
-        f"{path.relative_to(layout.root).as_posix()}: no recipe declares it, and it would be served"
-        for path in sorted(store.glob("*"))
-        if not path.name.startswith(".") and not recipe_file(layout.recipes, path.stem).exists()
-    ]
+    """Return a line for each thing in the store that no recipe declares, or that is not served."""
+    listing = list_store(layout.root / layout.store)
+    lines = {one.path: one.why.splitlines()[0] for one in (*listing.strangers, *listing.refused)}
+    lines |= {
+        one.path: "no recipe declares it, and it would be served"
+        for one in listing.models
+        if not recipe_file(layout.recipes, one.path.stem).exists()
+    }
+    return [f"{path.relative_to(layout.root).as_posix()}: {lines[path]}" for path in sorted(lines)]

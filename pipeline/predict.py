@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archive.store import list_store
 from pipeline.body import read_body
 from pipeline.serve import HOME
-from pipeline.serving.folders import Home
+from pipeline.serving.folders import Home, shell_server, short_folder
+from pipeline.serving.loaded import Loaded, outdated
 from pipeline.serving.ports import LOOPBACK, Ports
-from pipeline.serving.process import read_record
+from pipeline.serving.process import Birth, read_record
 from pipeline.serving.settings import read_settings
 from pipeline.serving.tokens import Tokens, fresh_tokens
 from recipes.errors import ServeError
@@ -32,6 +35,29 @@ class Running:
     management_url: str
     key_file: Path | None
     logs: Path
+    archives: tuple[Loaded, ...] = ()
+    store: Path | None = None
+    # Of `torchserve --start`, which leaves no record of what it took: since when it runs.
+    since: float | None = None
+
+    def later(self, model: str) -> str:
+        """Say of a model that is not loaded that the store has it."""
+        stored = [] if self.store is None else list_store(self.store).models
+        if not any(one.name == model for one in stored):
+            return ""
+        return "; the store has it: start the server again to serve it"
+
+    def older(self, model: str) -> Iterator[str]:
+        """Say where the store holds another archive of a model than the server has loaded."""
+        yield from outdated(self.archives, model)
+        if self.store is None or self.since is None:
+            return
+        for one in list_store(self.store).models:
+            if one.name == model and one.path.stat().st_mtime > self.since:
+                yield (
+                    f"{one.name} {one.version}: {one.path.name} was published after the server was "
+                    "started, which has an older one: `torchserve --stop`, and start it again"
+                )
 
 
 def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
@@ -39,13 +65,16 @@ def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
 
     `input` is a file, `-` for standard input, or JSON itself (it begins with [ or {). The server
     is the one of `make serve`, or one that was started as `torchserve --start` after
-    `source env.sh`. Returns 0. Raises `ServeError` when there is no server, the model is not
+    `source env.sh`. That the store holds another archive by now is noted on standard
+    error. Returns 0. Raises `ServeError` when there is no server, the model is not
     loaded or not ready, or the answer is not a 2xx.
     """
     body = read_body(input)
     server = find_running(root, port)
     tokens = fresh_tokens(server.key_file, server.management_url) if server.key_file else None
     _require_ready(server, tokens, model)
+    for line in server.older(model):
+        print(f"note: {line}", file=sys.stderr)
     answer = _ask(
         "POST",
         f"{server.url}/predictions/{model}",
@@ -73,18 +102,33 @@ def find_running(root: Path, port: int | None) -> Running:
     record = read_record(home)
     if record is not None and port in (None, record.ports.inference):
         settings = read_settings(home.settings)
-        return _running(record.ports, settings, home.key_file, home.logs)
+        running = _running(record.ports, settings, home.key_file, home.logs)
+        return replace(running, archives=record.archives, store=root / "model_store")
     settings = read_settings(root / "config.properties")
     ports = Ports.configured(settings)
     key_file = root / "key_file.json"
     if key_file.exists() and port in (None, ports.inference):
-        return _running(ports, settings, key_file, home.path / "shell" / "logs")
+        running = _running(ports, settings, key_file, home.path / "shell" / "logs")
+        return replace(running, store=_store_of_shell(root, settings), since=_since(home))
     if record is not None:
         raise ServeError(
             f"no server of ours on port {port}: the one of `make serve` is on "
             f"{record.ports.inference}"
         )
     raise ServeError("no server runs here; start one with `make serve` in another terminal")
+
+
+def _store_of_shell(root: Path, settings: dict[str, str]) -> Path:
+    return root / settings.get("model_store", "model_store")
+
+
+def _since(home: Home) -> float | None:
+    """Return when the server of `torchserve --start` was started, in seconds since the epoch."""
+    temp = home.path / "shell" / "tmp"
+    if not temp.parent.exists():
+        return None
+    pid = shell_server(short_folder(temp))
+    return None if pid is None else Birth.of(pid).created
 
 
 def _running(ports: Ports, settings: dict[str, str], key_file: Path, logs: Path) -> Running:
@@ -104,7 +148,7 @@ def _require_ready(server: Running, tokens: Tokens | None, model: str) -> None:
     if answer.status_code == 404:
         listed = _ask("GET", f"{server.management_url}/models?limit=1000", headers=header).json()
         loaded = [one["modelName"] for one in listed["models"]]
-        raise ServeError(f"{model} is not loaded{suggestion(model, loaded)}")
+        raise ServeError(f"{model} is not loaded{suggestion(model, loaded)}{server.later(model)}")
     if answer.status_code != 200:  # the key file of another run, or not our server
         raise ServeError(
             f"{server.management_url} refuses the token of {server.key_file}: {_message(answer)}"

@@ -23,7 +23,7 @@ from pipeline.layout import Layout
 from pipeline.state import Output, Record, changed_outputs, write_record
 from pipeline.status import Status, differences, input_path
 from pipeline.step import Progress, Step
-from recipes.errors import MarwrightError
+from recipes.errors import MachineError, MarwrightError
 from recipes.types import Recipe, canonical
 
 # All that a step gets of the environment. Variables that choose kernels, threads, flags of Python
@@ -93,6 +93,11 @@ def run_step(
     log = folder / "log" / f"{step.name}.log"
     started = time.monotonic()
     event = _run_child(task, recipe, layout.root, log, lock, progress)
+    if not out.exists():
+        raise MachineError(
+            f"{out.parent.relative_to(layout.root)} has gone while it was built (removed by hand, "
+            "or by another program?): run the same command again"
+        )
     if "result" not in event:
         raise _step_error(event, log)
     _require_unchanged(status, recipe, inputs, layout, log)
@@ -148,7 +153,9 @@ def step_environment(threads: int) -> dict[str, str]:
     """Return all that a process that computes gets of the environment."""
     chosen = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     chosen |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return chosen | level_environment() | {"PYTHONHASHSEED": "0"}
+    # What is read and printed must not depend on the terminal's encoding either.
+    chosen |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    return chosen | level_environment()
 
 
 def _run_child(

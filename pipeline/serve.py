@@ -5,20 +5,16 @@ The server itself is `pipeline.serving.server.Server`, which the end-to-end test
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
+from pipeline.interrupt import on_signals
 from pipeline.serving.examples import curl_line, write_example
 from pipeline.serving.folders import Home
-from pipeline.serving.process import end, read_record
+from pipeline.serving.process import end, note_stop
 from pipeline.serving.readiness import Progress
 from pipeline.serving.screen import say, waiting
-from pipeline.serving.server import Server, clear, wait_unlocked
+from pipeline.serving.server import Server, clear, started, wait_unlocked
 from recipes.errors import ServeError
 
 # Where `make serve` keeps its server, below the repository's root.
@@ -39,22 +35,26 @@ def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
         config=root / "config.properties",
     )
     try:
-        with _signals(), server:
+        with on_signals(), server:
             _attend(server, root)
     except KeyboardInterrupt:
         say("stopped")
     except ServeError:
-        if not server.home.stopping.exists():
+        if not server.was_stopped:
             raise
         say("stopped by `make stop`")
     failed = server.shelf.refused or any(one.cause is not None for one in server.progress)
     return ServeError.exit_code if failed else 0
 
 
-def stop(root: Path) -> int:
-    """Stop the server that `make serve` started below `root`, and no other; say what was done."""
+def stop(root: Path, patience: float = 10.0) -> int:
+    """Stop the server that `make serve` started below `root`, and no other; say what was done.
+
+    Waits up to `patience` seconds for one that is just being started. Raises `ServeError` when
+    that is not enough.
+    """
     home = Home(path=(root / HOME).absolute())
-    record = read_record(home)
+    record = started(home, patience)
     if record is None:
         say("nothing to stop: no server of `make serve` runs here")
         if (root / "key_file.json").exists():
@@ -62,7 +62,7 @@ def stop(root: Path) -> int:
         return 0
     pid = (record.jvm or record.launcher).pid
     say(f"stopping TorchServe, pid {pid}, port {record.ports.inference}")
-    home.stopping.touch()
+    note_stop(home, record)
     gently = end(record)
     clear(home, Path(record.temp))
     wait_unlocked(home)
@@ -74,6 +74,8 @@ def _attend(server: Server, root: Path) -> None:
     """Look after a started server until it ends, which is an error unless `stop` did it."""
     for line in server.shelf.refused:
         say(f"left out: {line}")
+    for line in server.shelf.strangers:
+        say(f"not served: {line}")
     logs = _shown(server.home.logs, root)
     say(f"starting TorchServe on {server.url}, logs in {logs}")
     try:
@@ -83,7 +85,7 @@ def _attend(server: Server, root: Path) -> None:
         if not ready:
             raise ServeError(f"no model could be served; the whole story is in {logs}")
         _explain(server, ready, root)
-        server.wait()
+        server.wait(say)
     except KeyboardInterrupt:
         say("\nstopping TorchServe")
         raise
@@ -105,27 +107,6 @@ def _explain(server: Server, ready: Sequence[Progress], root: Path) -> None:
         say(f"  cat {_shown(server.home.key_file, root)}")
         say("`make predict MODEL=… INPUT=…` reads it by itself, and renews it when it has run out.")
     say("Ctrl-C, or `make stop` elsewhere, stops the server.")
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Take SIGTERM, and SIGHUP of a closed terminal, like Ctrl-C: nothing is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread set handlers
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # `nohup` stays what it is
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _shown(path: Path, root: Path) -> str:

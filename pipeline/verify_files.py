@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from archive.store import check_store
+from archive.store import list_store
 from archive.types import VerifyReport
 from archive.verify import verify
 from pipeline.busy import busy
@@ -37,7 +37,10 @@ def verify_files(files: Sequence[Path], store: Path | None = None, *, as_json: b
 def _look_through(store: Path) -> tuple[list[Path], list[str]]:
     if not store.is_dir():
         raise StoreError(f"{store}: no such folder")
-    return check_store(store)
+    listing = list_store(store)
+    # Of what cannot be read `verify` says more.
+    told = [*listing.strangers, *(one for one in listing.refused if not one.unread)]
+    return listing.archives, [str(one) for one in sorted(told, key=lambda one: one.path)]
 
 
 def _report(file: Path, *, as_json: bool, proven: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pipeline.child import end_with_parent
+from pipeline.machine import machine_error
 from pipeline.step import Job
 from pipeline.steps.train import take_part
 from pipeline.torchrun import EVENTS
@@ -45,8 +46,11 @@ def main(path: Path) -> int:
         # Whatever it is: the process that waits for this one has nothing else to go by.
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            if isinstance(error, MarwrightError):
-                tell(error=str(error), exit_code=error.exit_code)
+            known: MarwrightError | None = machine_error(error, job.out)
+            if known is None and isinstance(error, MarwrightError):
+                known = error
+            if known is not None:
+                tell(error=str(known), exit_code=known.exit_code)
             else:
                 tell(crash=f"{type(error).__name__}: {error}", rank=os.environ["RANK"])
             return 1

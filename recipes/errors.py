@@ -71,3 +71,9 @@ class ServeError(MarwrightError):
     """The model server cannot start, answer or stop."""
 
     exit_code = 11
+
+
+class MachineError(MarwrightError):
+    """The machine refuses: a disk is full, something may not be written or has gone, no memory."""
+
+    exit_code = 12

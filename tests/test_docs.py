@@ -174,7 +174,7 @@ def test_an_example_that_is_no_recipe_is_found(old: str, new: str) -> None:
 # --- exit codes -----------------------------------------------------------------------------
 
 # Success, argparse's own, and what a shell makes of SIGINT.
-OTHER_CODES = {0, 2, 130}
+OTHER_CODES = {0, 1, 2, 129, 130, 143}
 
 
 def exit_codes(text: str) -> list[int]:

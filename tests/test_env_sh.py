@@ -1,5 +1,6 @@
 """`source env.sh` makes TorchServe's own commands work as typed, and `deactivate` undoes it."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -136,7 +137,14 @@ def test_torchserve_works_as_typed_and_stops(shell, checkout, capfd):
             except ServeError:
                 assert time.monotonic() < deadline
                 time.sleep(0.3)
-        assert '"body": [1]' in capfd.readouterr().out
+        told = capfd.readouterr()
+        assert '"body": [1]' in told.out
+        assert "older" not in told.err
+        write_mar(checkout / "model_store" / "echo.mar", extra={"a.txt": "newer"})
+        assert predict(root=checkout, model="echo", input="[1]", port=None) == 0
+        told = capfd.readouterr()
+        assert json.loads(told.out)["body"] == [1]
+        assert told.err.startswith("note: echo 1.0: echo.mar was published after the server was ")
         family = [jvm, *jvm.children(recursive=True)]
         stopped = run(shell, "source ./env.sh && torchserve --stop", checkout)
         assert stopped.stdout == "TorchServe has stopped.\n"

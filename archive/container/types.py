@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from recipes.errors import VerifyError
+
+# What unpacking it may meet says nothing of an archive: there is no room, or there are too many
+# open files.
+_MACHINES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class Malformed(Exception):
@@ -70,7 +75,7 @@ class Container(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno not in _MACHINES:
             where = error.filename or self.path
             raise VerifyError(f"{where}: {error.strerror or error}") from error
         if isinstance(error, (Malformed, Unreadable)):

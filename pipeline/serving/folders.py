@@ -1,6 +1,7 @@
 """The folders of one server, all under its home and readable by its owner alone.
 
-`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server and prints it.
+`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server, without what a
+dead one left in it, and prints it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import shutil
 import stat
 import sys
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +21,22 @@ from recipes.errors import ServeError
 # Bytes. A Unix socket's path holds 107 on Linux and 103 on macOS; a worker's socket is called
 # `.ts.sock.65535` at the most, and the temporary folder stands in front of it.
 LONGEST = 103 - len("/.ts.sock.65535")
+# Bytes of a file system's block, on most.
+_BLOCK = 4096
+# TorchServe's own.
+PID_FILE = ".model_server.pid"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Home:
-    """Where one server keeps everything that it writes. Two servers need two homes."""
+    """Where one server keeps everything that it writes. Two servers need two homes.
+
+    What one run leaves never decides another. `lock` is a lock, not a file: it ends with its
+    holder. `record` is written by `Server.start`, removed at its end, and believed only while a
+    process that it names lives, known by its number and the time of its start. `stopping` is
+    written by `make stop`, names the run that it ended, and means nothing to any other.
+    `key_file` is TorchServe's, and is read only beside a record that is believed.
+    """
 
     path: Path
 
@@ -58,7 +72,7 @@ class Home:
 
     @property
     def stopping(self) -> Path:
-        """There since `make stop`, so that a server that ends is not taken for a crash."""
+        """Which run `make stop` ended, so that its end is not taken for a crash."""
         return self.path / "stopping"
 
     @property
@@ -108,8 +122,62 @@ def short_folder(wanted: Path) -> Path:
     return folder
 
 
+def require_room(temp: Path, archives: Sequence[Path]) -> None:
+    """Raise `ServeError` when the disk of a server's temporary folder cannot hold its archives.
+
+    TorchServe unpacks each there as it starts, and would only log which ones did not fit.
+    """
+    needed = sum(_unpacked(path) for path in archives)
+    free = shutil.disk_usage(temp).free
+    if needed > free:
+        raise ServeError(
+            f"{temp}: the archives unpack to {_mib(needed)} there, and its disk has "
+            f"{_mib(free)} left: free some space, or serve fewer (`make serve MODEL=a,b`)"
+        )
+
+
+def _unpacked(path: Path) -> int:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A file takes whole blocks.
+            return sum(-(-member.file_size // _BLOCK) * _BLOCK for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return 0  # what cannot be read is told by others
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+def shell_server(temp: Path) -> int | None:
+    """Return the number of the TorchServe that works in a temporary folder, while it lives.
+
+    Its file alone does not say: the number may be another process's by now, and even another
+    server's, which `torchserve --stop` would then end.
+    """
+    import psutil
+
+    try:
+        pid = int((temp / PID_FILE).read_text(encoding="ascii"))
+        words = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return pid if f"-Djava.io.tmpdir={temp}" in words else None
+
+
+def clear_dead(temp: Path) -> None:
+    """Remove what a server that was killed left in its temporary folder, unless one lives there."""
+    if shell_server(temp) is None:
+        (temp / PID_FILE).unlink(missing_ok=True)
+        shutil.rmtree(temp / "models", ignore_errors=True)
+        for socket in temp.glob(".ts.sock.*"):
+            socket.unlink(missing_ok=True)
+
+
 if __name__ == "__main__":
     try:
-        sys.stdout.write(f"{short_folder(Path(sys.argv[1]))}\n")
+        folder = short_folder(Path(sys.argv[1]))
+        clear_dead(folder)
+        sys.stdout.write(f"{folder}\n")
     except ServeError as error:
         sys.exit(str(error))

@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archive.files import write_bytes
+from archive.types import to_json
 from pipeline.java import find_java
-from pipeline.serving.folders import Home
+from pipeline.serving.folders import PID_FILE, Home
+from pipeline.serving.loaded import Loaded
 from pipeline.serving.ports import Ports
 from recipes.errors import ServeError
 
@@ -69,7 +72,7 @@ class Record:
     launcher: Birth
     jvm: Birth | None
     ports: Ports
-    models: tuple[str, ...]
+    archives: tuple[Loaded, ...]
     temp: str
 
     def alive(self) -> bool:
@@ -78,20 +81,23 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the record whole or not at all."""
-        half = path.with_suffix(".half")
-        half.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        half.replace(path)
+        write_bytes(path, to_json(self))
 
 
 def read_record(home: Home) -> Record | None:
     """Read the record of the server in a home, or None when there is none that is alive."""
     try:
         raw: dict[str, Any] = json.loads(home.record.read_text(encoding="utf-8"))
-        record = Record(
-            launcher=Birth(**raw["launcher"]),
-            jvm=Birth(**raw["jvm"]) if raw["jvm"] else None,
+        launcher = Birth(**raw["launcher"])
+        jvm = Birth(**raw["jvm"]) if raw["jvm"] else None
+        if not any(birth and birth.process() for birth in (launcher, jvm)):
+            # Whatever else it says: one of another version may say it in another way.
+            return None
+        return Record(
+            launcher=launcher,
+            jvm=jvm,
             ports=Ports(**raw["ports"]),
-            models=tuple(raw["models"]),
+            archives=tuple(Loaded.read(one) for one in raw["archives"]),
             temp=raw["temp"],
         )
     except FileNotFoundError:
@@ -100,7 +106,21 @@ def read_record(home: Home) -> Record | None:
         raise ServeError(
             f"{home.record}: not a record of a server ({error!r}); look with `ps`, remove it"
         ) from None
-    return record if record.alive() else None
+
+
+def note_stop(home: Home, record: Record) -> None:
+    """Write down that this run is ended on purpose."""
+    write_bytes(home.stopping, json.dumps(asdict(record.launcher)).encode())
+
+
+def was_stopped(home: Home, record: Record | None) -> bool:
+    """Whether `make stop` ended this run, and not another that left its mark here."""
+    if record is None:
+        return False
+    try:
+        return bool(json.loads(home.stopping.read_bytes()) == asdict(record.launcher))
+    except (OSError, ValueError):
+        return False
 
 
 def launch(
@@ -148,7 +168,7 @@ def find_jvm(temp: Path, launcher: subprocess.Popen[bytes], patience: float = 30
     """Wait for the launcher to start the JVM; None when the launcher ends before."""
     import psutil
 
-    pid_file = temp / ".model_server.pid"
+    pid_file = temp / PID_FILE
     deadline = time.monotonic() + patience
     while launcher.poll() is None and time.monotonic() < deadline:
         try:

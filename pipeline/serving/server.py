@@ -14,13 +14,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.serving.folders import Home, private
+from pipeline.serving.folders import Home, private, require_room
+from pipeline.serving.loaded import Loaded, StoreWatch
 from pipeline.serving.ports import LOOPBACK, Ports, require_free
-from pipeline.serving.process import Birth, Record, end, find_jvm, launch, read_record
+from pipeline.serving.process import (
+    Birth,
+    Record,
+    end,
+    find_jvm,
+    launch,
+    read_record,
+    was_stopped,
+)
 from pipeline.serving.readiness import Progress, Watch, last_lines, verdict
 from pipeline.serving.settings import read_settings, write_settings
 from pipeline.serving.stored import Shelf, look_through
 from pipeline.serving.tokens import Tokens, read_tokens
+from pipeline.serving.workers import WorkerWatch
 from recipes.errors import ServeError
 
 if TYPE_CHECKING:
@@ -29,6 +39,9 @@ if TYPE_CHECKING:
 CONFIG = Path(__file__).resolve().parents[2] / "config.properties"
 # Seconds until a model that is not READY counts as failed. TorchServe gives a worker 120.
 DEADLINE = 180.0
+# Seconds between two looks at what a running server serves from.
+LOOK = 1.0
+_BUSY = "another server is being started or stopped here now"
 
 
 class Server:
@@ -120,6 +133,9 @@ class Server:
             undo.callback(clear, self.home, temp)
             settings = {**self._settings, **self.ports.settings(), "model_store": str(self.store)}
             write_settings(self.home.settings, settings)
+            require_room(temp, [model.path for model in self.shelf.models])
+            # Before the server reads them: what is published meanwhile is told as newer.
+            loaded = tuple(Loaded.of(one) for one in self.shelf.models if one.path.is_file())
             archives = [model.path.name for model in self.shelf.models]
             launcher = launch(self.home, temp=temp, store=self.store, archives=archives)
             self._launcher = launcher
@@ -129,7 +145,7 @@ class Server:
                 launcher=Birth.of(launcher.pid),
                 jvm=None,
                 ports=self.ports,
-                models=tuple(sorted({model.name for model in self.shelf.models})),
+                archives=loaded,
                 temp=str(temp),
             )
             self._record.write(self.home.record)
@@ -175,14 +191,29 @@ class Server:
         url = f"{self.url}/predictions/{model}"
         return httpx.post(url, headers=headers, trust_env=False, **request)
 
-    def wait(self) -> None:
-        """Wait until the server's processes end."""
-        if self._launcher is not None:
-            self._launcher.wait()
+    def wait(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Wait until the server's processes end, and meanwhile `tell` what a person should know.
+
+        That is an archive that was published while its server runs an older one, and a worker
+        that died.
+        """
+        store = StoreWatch(self._record.archives if self._record else ())
+        workers = WorkerWatch(self.home.logs / "ts_log.log")
+        while self.running:
+            for line in (*store.look(), *workers.look()):
+                tell(line)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert self._launcher is not None
+                self._launcher.wait(LOOK)
 
     def stop(self) -> None:
         """Stop the JVM and its workers, and remove the tokens. Do nothing a second time."""
         self._open.close()
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether `make stop` ended this run, rather than a fault."""
+        return was_stopped(self.home, self._record)
 
     def last_words(self) -> str:
         """Return what the logs say of the end of a server, and where they are."""
@@ -225,20 +256,39 @@ def _alone(home: Home) -> Iterator[None]:
                 f"port {record.ports.inference}; `make stop` stops it"
             )
         if held:
-            raise ServeError(f"{home.path}: another server is being started or stopped here now")
+            raise ServeError(f"{home.path}: {_BUSY}")
         yield
+
+
+def started(home: Home, patience: float = 10.0) -> Record | None:
+    """Return the record of a home's server, also of one that is just being started.
+
+    Raises `ServeError` when whoever holds the lock has written none after `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while (record := read_record(home)) is None and _is_locked(home):
+        if time.monotonic() > deadline:
+            raise ServeError(f"{home.path}: {_BUSY}; try again")
+        time.sleep(0.05)
+    return record
 
 
 def wait_unlocked(home: Home, patience: float = 10.0) -> None:
     """Wait, at most `patience` seconds, until whoever ran a server in this home has let go."""
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        with home.lock.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                time.sleep(0.05)
+    while time.monotonic() < deadline and _is_locked(home):
+        time.sleep(0.05)
+
+
+def _is_locked(home: Home) -> bool:
+    try:
+        with home.lock.open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def clear(home: Home, temp: Path) -> None:

@@ -1,32 +1,28 @@
-"""The model store as TorchServe would see it, looked through before a server is started."""
+"""What of the model store a server is given, looked through before it is started."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archive.store import read_model
-from recipes.errors import ServeError, VerifyError
+from archive.store import StoredModel, list_store
+from recipes.errors import ServeError
 from recipes.suggest import suggestion
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredModel:
-    """One archive of the model store, under the name and version of its manifest."""
-
-    name: str
-    version: str
-    path: Path
+__all__ = ["Shelf", "StoredModel", "look_through"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shelf:
-    """What a model store holds: archives that can be offered to TorchServe, and refused ones."""
+    """What a model store holds: archives that can be offered to TorchServe, and refused ones.
+
+    `strangers` are no archives, and are not served either.
+    """
 
     models: tuple[StoredModel, ...]
     refused: tuple[str, ...]
+    strangers: tuple[str, ...] = ()
 
 
 def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
@@ -36,40 +32,29 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
     server at its start, and the others can be served. Raises `ServeError` when a name is not in
     the store or nothing is left to serve.
     """
-    models: dict[tuple[str, str], StoredModel] = {}
-    refused = []
-    for path in sorted(store.glob("*.mar")) if store.is_dir() else []:
-        try:
-            model = _read(path)
-        except VerifyError as error:
-            refused += [f"{path}: {problem}" for problem in str(error).splitlines()]
-            continue
-        first = models.setdefault((model.name, model.version), model)
-        if first is not model:
-            refused.append(f"{path}: {model.name} {model.version} is {first.path.name} already")
-    known = sorted({model.name for model in models.values()})
+    listing = list_store(store)
+    refused = [line for one in listing.refused for line in str(one).splitlines()]
+    known = sorted({model.name for model in listing.models})
     for name in names:
         if name not in known:
             raise ServeError(
                 f"{store}: no archive of {name}{suggestion(name, known)}{_listed(refused)}\n"
                 f"`make archive MODEL={name}` builds one."
             )
-    chosen = tuple(m for m in models.values() if not names or m.name in names)
+    chosen = tuple(
+        replace(model, path=model.path.absolute())
+        for model in listing.models
+        if not names or model.name in names
+    )
+    strangers = [f"{one.path}: {one.why.partition(':')[0]}" for one in listing.strangers]
     if not chosen:
-        raise ServeError(f"{store}: no archive to serve{_listed(refused)}\nRun `make archive`.")
-    # Who asks for one model by name is not asked about another's archive.
-    return Shelf(models=chosen, refused=() if names else tuple(refused))
+        listed = _listed([*refused, *strangers])
+        raise ServeError(f"{store}: no archive to serve{listed}\nRun `make archive`.")
+    if names:
+        # Who asks for one model by name is not asked about another's archive.
+        return Shelf(models=chosen, refused=())
+    return Shelf(models=chosen, refused=tuple(refused), strangers=tuple(strangers))
 
 
-def _read(path: Path) -> StoredModel:
-    """Read one archive, by the rules of `verify`. Raises `VerifyError` for a refused one."""
-    if re.search(r"[,=\s]", path.name):
-        raise VerifyError(
-            "TorchServe cannot be told of a file name with a comma, = or space in it: rename it"
-        )
-    model = read_model(path)
-    return StoredModel(name=model.model_name, version=model.model_version, path=path.absolute())
-
-
-def _listed(refused: Sequence[str]) -> str:
-    return "".join(f"\n  left out: {line}" for line in refused)
+def _listed(lines: Sequence[str]) -> str:
+    return "".join(f"\n  left out: {line}" for line in lines)

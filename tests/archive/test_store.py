@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 
 from archive.container.writer import Content
+from archive.files import replacing
 from archive.manifest import ManifestModel
-from archive.store import check_store, publish, read_model
+from archive.store import list_store, publish, read_model
 from archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
 from recipes.errors import StoreError, VerifyError
 from tests.archive.tiny import edited_manifest, members_of, rewrite, verified
+from tests.servers import write_mar
 
 OLD = b"the archive that is being served"
 
@@ -96,20 +99,27 @@ def store(packed: Path, tmp_path: Path) -> Path:
     return tmp_path / "shelf"
 
 
-def named(packed: Path, target: Path, **model: str) -> Path:
-    """Write the packed archive under another name or version of its model."""
-    return rewrite(packed, target, edited_manifest(packed, **model), proven=True)
+def served(store: Path) -> list[str]:
+    return [one.path.name for one in list_store(store).models]
 
 
-def test_archives_are_listed_by_name_and_nothing_is_wrong_with_them(
-    packed: Path, store: Path
+def said(store: Path) -> dict[str, str]:
+    """What is said of all in a store that is not served, by name."""
+    listing = list_store(store)
+    return {one.path.name: one.why for one in (*listing.refused, *listing.strangers)}
+
+
+def test_archives_are_listed_by_model_and_nothing_is_wrong_with_them(
+    store: Path,
 ) -> None:
-    named(packed, store / "a.mar", modelName="other")
-    assert check_store(store) == ([store / "a.mar", store / "tiny_image.mar"], [])
+    write_mar(store / "a.mar", name="other")
+    assert served(store) == ["a.mar", "tiny_image.mar"]
+    assert said(store) == {}
 
 
 def test_empty_store_has_no_problems(tmp_path: Path) -> None:
-    assert check_store(tmp_path) == ([], [])
+    for folder in (tmp_path, tmp_path / "gone"):
+        assert (served(folder), said(folder)) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -117,46 +127,97 @@ def test_empty_store_has_no_problems(tmp_path: Path) -> None:
     [
         ("notes.txt", "is no archive"),
         ("tiny_image.mar.bak", "is no archive"),
+        ("tiny_image.mar~", "is no archive"),
+        ("tiny_image.mar.part", "is no archive"),
         ("tiny_image.MAR", "is no archive"),
         ("tiny_image.tar.gz", "is no archive"),
+        ("tiny_image.war", "is no archive"),
         (".mar", "is no archive"),
         (".hidden.mar", "is no archive"),
+        ("._tiny_image.mar", "is no archive"),
         (".tiny_image.mar.0123456789abcdef.tmp", "what a killed writer left"),
+        ("x.model", "is no archive, and `torchserve --models all` may load it as one"),
     ],
 )
-def test_files_that_are_no_archives_are_named(store: Path, name: str, what: str) -> None:
-    (store / name).write_bytes(b"anything")
-    archives, problems = check_store(store)
-    assert archives == [store / "tiny_image.mar"]
-    assert problems == [f"{store / name}: {what}: remove it"]
+def test_files_that_are_no_archives_are_named_and_not_served(
+    packed: Path, store: Path, name: str, what: str
+) -> None:
+    shutil.copy(packed, store / name)
+    assert served(store) == ["tiny_image.mar"]
+    assert said(store) == {name: f"{what}: remove it"}
 
 
-def test_folders_and_links_are_named_and_not_followed(store: Path) -> None:
+def test_what_a_living_writer_has_not_finished_is_nobodys_concern(store: Path) -> None:
+    with replacing(store / "other.mar") as file:
+        file.write(b"half")
+        file.flush()
+        assert len([*store.iterdir()]) == 2
+        assert (served(store), said(store)) == (["tiny_image.mar"], {})
+
+
+def test_folders_links_and_pipes_are_named_and_not_followed(store: Path) -> None:
     (store / "folder.mar").mkdir()
     (store / "link.mar").symlink_to(store / "tiny_image.mar")
     (store / "nowhere.mar").symlink_to("gone")
-    archives, problems = check_store(store)
-    assert archives == [store / "tiny_image.mar"]
-    assert problems == [
-        f"{store / name}: a store holds files only: remove it"
-        for name in ("folder.mar", "link.mar", "nowhere.mar")
+    os.mkfifo(store / "pipe.mar")
+    assert served(store) == ["tiny_image.mar"]
+    assert said(store) == dict.fromkeys(
+        ("folder.mar", "link.mar", "nowhere.mar", "pipe.mar"),
+        "a store holds files only: remove it",
+    )
+
+
+@pytest.mark.parametrize("other", ["a_first.mar", "twin.mar", "tiny_image.copy.mar"])
+def test_the_archive_that_is_called_after_its_model_is_the_one(
+    packed: Path, store: Path, other: str
+) -> None:
+    shutil.copy(packed, store / other)
+    assert served(store) == ["tiny_image.mar"]
+    assert said(store) == {
+        other: "tiny_image 1.2 is tiny_image.mar already: two of one name and version stop the "
+        "whole server"
+    }
+
+
+def test_of_two_archives_neither_of_which_is_called_after_the_model_none_is_served(
+    store: Path,
+) -> None:
+    for name in ("b.mar", "c.mar"):
+        write_mar(store / name, name="other")
+    assert served(store) == ["tiny_image.mar"]
+    assert [name for name, why in said(store).items() if "other 1.0 is" in why] == [
+        "b.mar",
+        "c.mar",
     ]
 
 
-def test_two_archives_of_one_name_and_version_are_named(packed: Path, store: Path) -> None:
-    named(packed, store / "a_new_one.mar", modelVersion="1.3")
-    shutil.copy(packed, store / "twin.mar")
-    archives, problems = check_store(store)
-    assert [path.name for path in archives] == ["a_new_one.mar", "tiny_image.mar", "twin.mar"]
-    assert problems == [
-        f"{store / 'twin.mar'}: tiny_image 1.2 is tiny_image.mar already: two of one name and "
-        "version stop the whole server"
-    ]
+def test_the_published_version_comes_first_whatever_another_file_is_called(
+    store: Path,
+) -> None:
+    # TorchServe answers with the first one where no version is asked for.
+    write_mar(store / "a_new_one.mar", name="tiny_image", version="9.0")
+    assert served(store) == ["tiny_image.mar", "a_new_one.mar"]
 
 
-def test_archive_that_cannot_be_read_is_left_to_verify(store: Path) -> None:
+def test_an_archive_that_torchserve_cannot_be_told_of_is_named(store: Path) -> None:
+    write_mar(store / "a,b.mar", name="other")
+    assert served(store) == ["tiny_image.mar"]
+    assert "comma" in said(store)["a,b.mar"]
+
+
+def test_archive_that_cannot_be_read_is_not_served_and_left_to_verify(store: Path) -> None:
     (store / "broken.mar").write_bytes(b"no zip")
-    assert check_store(store) == ([store / "broken.mar", store / "tiny_image.mar"], [])
+    half = (store / "tiny_image.mar").read_bytes()
+    (store / "half.mar").write_bytes(half[: len(half) // 2])
+    (store / "empty.mar").touch()
+    listing = list_store(store)
+    assert served(store) == ["tiny_image.mar"]
+    assert [one.path.name for one in listing.refused if one.unread] == [
+        "broken.mar",
+        "empty.mar",
+        "half.mar",
+    ]
+    assert len(listing.archives) == 4
 
 
 # What an archive's manifest says

@@ -106,7 +106,9 @@ def test_a_file_where_a_folder_belongs_stops_only_its_model(project: Path) -> No
     (project / "build/tiny_a").write_text("in the way")
     edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
-    assert done.returncode == 1
+    assert done.returncode == 12
+    assert "build/tiny_a" in done.stderr
+    assert "move away what lies there" in done.stderr
     assert "Traceback" not in done.stderr
     assert steps_run(done.stdout) == {"tiny_b": ["archive", "verify"]}
 

@@ -36,9 +36,7 @@ def test_a_server_on_another_port_is_named(tmp_path):
     home.path.mkdir(parents=True)
     home.settings.write_text("a=b\n")
     me = Birth.of(os.getpid())
-    record = Record(
-        launcher=me, jvm=me, ports=Ports.following(9080), models=("digits",), temp="/nowhere"
-    )
+    record = Record(launcher=me, jvm=me, ports=Ports.following(9080), archives=(), temp="/nowhere")
     record.write(home.record)
     assert find_running(root, None).url == "http://127.0.0.1:9080"
     assert find_running(root, 9080).key_file == home.key_file

@@ -1,9 +1,11 @@
 """A real TorchServe, from its start to the last of its workers."""
 
+import fcntl
 import json
 import os
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,8 +20,8 @@ from pipeline import serve as front
 from pipeline.serve import HOME
 from pipeline.serving.examples import curl_line
 from pipeline.serving.folders import Home
-from pipeline.serving.ports import free_ports
-from pipeline.serving.process import read_record
+from pipeline.serving.ports import Ports, free_ports
+from pipeline.serving.process import Birth, Record, note_stop, read_record
 from pipeline.serving.server import Server
 from pipeline.serving.tokens import read_tokens
 from recipes.errors import ServeError
@@ -93,6 +95,53 @@ def test_nothing_to_serve_names_the_command(tmp_path):
     with pytest.raises(ServeError, match="Run `make archive`"):
         front.serve(root=root, port=None, models=())
     assert not (root / HOME).exists()
+
+
+def stopped(root):
+    """Leave what `make stop` leaves of a run before this one."""
+    home = Home(path=root / HOME)
+    home.path.mkdir(parents=True)
+    mine = Birth.of(os.getpid())
+    record = Record(
+        launcher=mine, jvm=None, ports=Ports.following(9080), archives=(), temp="/nowhere"
+    )
+    note_stop(home, record)
+    return home
+
+
+@pytest.mark.parametrize("mark", [b"", b"[]", None])
+@pytest.mark.parametrize("fault", ["empty store", "unknown model", "used port", "no config"])
+def test_what_make_stop_left_decides_nothing_about_a_later_start(tmp_path, mark, fault):
+    root = write_root(tmp_path, free_ports())
+    home = stopped(root)
+    if mark is not None:
+        home.stopping.write_bytes(mark)
+    if fault != "empty store":
+        write_mar(root / "model_store" / "echo.mar")
+    if fault == "no config":
+        (root / "config.properties").unlink()
+    models = ["ehco"] if fault == "unknown model" else []
+    said = {
+        "empty store": "no archive to serve",
+        "unknown model": 'did you mean "echo"',
+        "used port": "in use on this machine",
+        "no config": "cannot be read",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if fault == "used port" else None
+        with pytest.raises(ServeError, match=said[fault]):
+            front.serve(root=root, port=port, models=models)
+
+
+def test_stop_waits_for_a_server_that_is_just_being_started(tmp_path, capsys):
+    home = Home(path=(tmp_path / HOME).absolute())
+    home.path.mkdir(parents=True)
+    with home.lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ServeError, match="being started or stopped"):
+            front.stop(tmp_path, patience=0.2)
+    assert front.stop(tmp_path) == 0
+    assert "nothing to stop" in capsys.readouterr().out
 
 
 def test_nothing_to_stop_is_said(tmp_path, capsys):
@@ -275,6 +324,61 @@ def test_stop_ends_a_server_while_it_starts_and_another_can_follow(tmp_path):
         store=root / "model_store", home=root / HOME, config=root / "config.properties"
     ) as server:
         assert server.running
+
+
+@pytest.mark.serve
+def test_what_happens_to_a_running_server_is_told_as_what_it_is(tmp_path):
+    root = write_root(tmp_path, free_ports())
+    store = root / "model_store"
+    write_mar(store / "echo.mar")
+    # Nothing of this is served in its place.
+    write_mar(store / ".hidden.mar", DIES, name="echo")
+    write_mar(store / "a_twin.mar", DIES, name="echo")
+    (store / "echo.mar~").touch()
+    (store / "upper.MAR").touch()
+    with serving(root) as process:
+        said = until(process, "Ctrl-C")
+        assert f"left out: {store}/a_twin.mar: echo 1.0 is echo.mar already" in said
+        for name in (".hidden.mar", "echo.mar~", "upper.MAR"):
+            assert f"not served: {store}/{name}: is no archive\n" in said
+        assert "echo 1.0: READY with 1 worker" in said
+        record = read_record(Home(path=root / HOME))
+        [worker] = workers(record)
+        worker.kill()
+        until(process, "echo_1.0: a worker has died (killed, out of memory")
+        until(process, "echo_1.0: it has its worker again")
+        done = predicting(root)
+        assert (done.returncode, done.stderr) == (0, "")
+        # As `publish` does, and under other bytes.
+        write_mar(tmp_path / "new.mar", name="echo", extra={"a.txt": "newer"})
+        (tmp_path / "new.mar").replace(store / "echo.mar")
+        until(process, "echo 1.0: the server runs an older echo.mar (")
+        done = predicting(root)
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["body"] == [1]
+        assert done.stderr.startswith("note: echo 1.0: the server runs an older echo.mar (")
+        (store / "echo.mar").unlink()
+        until(process, "echo 1.0: echo.mar is not in the store any more")
+        psutil.Process(record.jvm.pid).terminate()
+        rest = process.stdout.read()
+    assert process.returncode == 1
+    assert "ServeError: TorchServe ended by itself" in rest
+    assert "Traceback" not in rest
+
+
+def workers(record):
+    family = psutil.Process(record.jvm.pid).children(recursive=True)
+    return [one for one in family if "model_service_worker" in " ".join(one.cmdline())]
+
+
+def predicting(root):
+    script = (
+        "import sys; from pathlib import Path; from pipeline.predict import predict; "
+        "sys.exit(predict(root=Path(sys.argv[1]), model='echo', input='[1]', port=None))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, root], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.serve

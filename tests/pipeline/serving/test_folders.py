@@ -1,13 +1,23 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
-from pipeline.serving.folders import LONGEST, Home, short_folder
+from pipeline.serving.folders import (
+    LONGEST,
+    PID_FILE,
+    Home,
+    clear_dead,
+    require_room,
+    shell_server,
+    short_folder,
+)
 from recipes.errors import ServeError
-from tests.servers import ROOT
+from tests.servers import ROOT, write_mar
 
 
 def mode(path):
@@ -67,3 +77,37 @@ def test_the_module_prints_the_folder(tmp_path):
     )
     assert done.stdout == f"{tmp_path / 'a'}\n"
     assert (tmp_path / "a").is_dir()
+
+
+@pytest.mark.parametrize("number", ["", "x", "999999999", str(os.getpid())])
+def test_what_a_dead_server_of_the_shell_left_is_cleared(tmp_path, number):
+    (tmp_path / PID_FILE).write_text(number)
+    (tmp_path / "models" / "0123").mkdir(parents=True)
+    (tmp_path / ".ts.sock.9000").touch()
+    (tmp_path / "notes").touch()
+    assert shell_server(tmp_path) is None
+    clear_dead(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_living_server_of_the_shell_keeps_its_folder(tmp_path):
+    command = [sys.executable, "-c", "input()", f"-Djava.io.tmpdir={tmp_path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as server:
+        (tmp_path / PID_FILE).write_text(str(server.pid))
+        (tmp_path / "models").mkdir()
+        while shell_server(tmp_path) is None:
+            time.sleep(0.01)  # Linux shows a command a moment after its process has begun
+        clear_dead(tmp_path)
+        assert (tmp_path / "models").exists()
+        # Another folder's server is none of this one.
+        assert shell_server(tmp_path / "models") is None
+        server.communicate(b"\n")
+    clear_dead(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_room_is_asked_for_before_a_server_fills_its_disk(tmp_path):
+    mar = write_mar(tmp_path / "a.mar", extra={"weights": bytes(1 << 20)})
+    require_room(tmp_path, [mar, tmp_path / "gone.mar"])
+    with pytest.raises(ServeError, match=r"unpack to [\d.]+ MiB there, and its disk has"):
+        require_room(tmp_path, [mar] * (shutil.disk_usage(tmp_path).free // (1 << 20) + 2))

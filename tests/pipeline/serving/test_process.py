@@ -55,7 +55,7 @@ def record_of(leader, child, temp):
         launcher=Birth.of(leader),
         jvm=Birth.of(child),
         ports=Ports.following(9080),
-        models=("digits",),
+        archives=(),
         temp=str(temp),
     )
 
@@ -80,6 +80,13 @@ def test_a_stranger_with_the_same_number_is_no_server(tmp_path):
     for process in ("launcher", "jvm"):
         raw[process]["created"] -= 60
     home.record.write_text(json.dumps(raw))
+    assert read_record(home) is None
+
+
+def test_a_dead_servers_record_is_none_also_in_the_words_of_another_version(tmp_path):
+    home = Home(path=tmp_path)
+    births = {"launcher": {"pid": os.getpid(), "created": 1.0}, "jvm": None}
+    home.record.write_text(json.dumps({**births, "models": ["digits"]}))
     assert read_record(home) is None
 
 
