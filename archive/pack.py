@@ -20,8 +20,9 @@ from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
 from archive.imports import follow
 from archive.manifest import NAME, ManifestModel, Runtime, write_manifest
+from archive.needed import check_imports
 from archive.refusals import check_target, failures_told, raise_for
-from archive.requirements import check_imports
+from archive.requirements import Requirements, read_requirements
 from archive.rules.handler import STOCK, handler_problems
 from archive.rules.pickles import pickle_problems
 from archive.rules.stock import stock_problems
@@ -90,7 +91,8 @@ def pack(
         followed = [] if entry is None else [follow(members, entry, source_root)]
         if model_file is not None and runtime != "LSP":
             followed.append(follow(members, Path(model_file), source_root))
-        check_imports(followed, members.files, _path(requirements_file), split_commas(provided))
+        requirements = _requirements(members, files["requirements_file"], requirements_file, notes)
+        notes += check_imports(followed, members.files, requirements, split_commas(provided))
         raise_for(stock_problems(handler, _path(model_file), _path(serialized_file)))
         contents: dict[str, Content] = dict(members.files)
         if config_file is not None:
@@ -153,6 +155,17 @@ def _add_handler(
         )
     members.add(dotted, root / dotted)
     return dotted
+
+
+def _requirements(
+    members: Members, name: str | None, file: File | None, notes: list[str]
+) -> Requirements | None:
+    if name is None:
+        return None
+    requirements = read_requirements(members.read(name) or b"", str(file), members.read)
+    raise_for(requirements.problems)
+    notes += requirements.notes
+    return requirements
 
 
 def _manifest_handler(handler: str) -> str:
