@@ -19,7 +19,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 
 from archive.imports import Followed
-from archive.requirements import Requirements, normalised
+from archive.manifest import ManifestModel
+from archive.requirements import Requirements, normalised, read_requirements
 from archive.rules.handler import parse_handler
 from archive.rules.imports import CERTAIN, HANDLED
 from archive.sources import Source, SourceReader, Wanted
@@ -30,7 +31,7 @@ _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
 # A worker of TorchServe runs on these.
 _SERVER = frozenset({"ts", "torch"})
 # In bytes, of an archive that anybody may have made.
-_MOST_SOURCE = 2 << 20
+_MOST_SOURCE, _MOST_REQUIREMENTS, _MOST_NOTES = 2 << 20, 64 << 10, 20
 
 
 class _Place(Enum):
@@ -63,21 +64,35 @@ def check_imports(
     return [*dict.fromkeys(check.notes), *_hiding(members)]
 
 
-def import_notes(folder: Path, handler: str, model_file: str | None) -> list[str]:
+def import_notes(folder: Path, model: ManifestModel) -> list[str]:
     """Return notes on imports of an unpacked archive that may fail when it is asked.
 
     Those that run when the handler is loaded are left to its loading.
     """
-    entries = [file for file in (parse_handler(handler).file, model_file) if file]
-    entries = [file for file in entries if (folder / file).is_file()]
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    check = _Check(members, None, (), installs=False)
+    requirements = _required(folder, model.requirements_file, members)
+    check = _Check(members, requirements, (), installs=requirements is not None)
     reader = SourceReader(folder, strict=False, most=_MOST_SOURCE)
+    named = (parse_handler(model.handler).file, model.model_file)
+    entries = [name for name in named if name in members]
     try:
-        check.look_at(Followed(root=Path("the archive"), closure=reader.closure(entries)))
+        check.look_at(Followed(root=Path(), closure=reader.closure(entries)))
     except PackError as error:
         return [f"imports were not followed: {error}"]
-    return [*dict.fromkeys(check.notes), *_hiding(members)]
+    if requirements is not None:
+        check.notes += requirements.problems + requirements.notes
+    notes = [*dict.fromkeys(check.notes), *_hiding(members)]
+    more = [f"and {len(notes) - _MOST_NOTES} more of the kind"] if notes[_MOST_NOTES:] else []
+    return notes[:_MOST_NOTES] + more
+
+
+def _required(folder: Path, name: str | None, members: Collection[str]) -> Requirements | None:
+    def read(member: str) -> bytes | None:
+        small = member in members and (folder / member).stat().st_size <= _MOST_REQUIREMENTS
+        return (folder / member).read_bytes() if small else None
+
+    data = None if name is None else read(name)
+    return None if name is None or data is None else read_requirements(data, name, read)
 
 
 class _Check:

@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 
 _COMMENT = re.compile(r"(^|\s)#.*")
@@ -113,20 +113,21 @@ def _take(name: str, found: Requirements, *, is_known: bool) -> None:
 
 
 def _is_distribution(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return normalised(name) in _installed()
 
 
 def _distribution_of(name: str) -> str:
     """Return what a module is a part of, when it is called otherwise; else nothing."""
-    if _is_distribution(name):
-        return ""
-    if name in _MODULES:
-        return _MODULES[name]
-    for module, distributions in metadata.packages_distributions().items():
-        if module.lower() == name.lower():
-            return min(distributions)
-    return ""
+    return "" if _is_distribution(name) else _modules().get(name.lower(), "")
+
+
+@cache
+def _installed() -> frozenset[str]:
+    return frozenset(normalised(one.name) for one in metadata.distributions())
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Map modules, in small letters, to one of the distributions that they are parts of."""
+    here = metadata.packages_distributions()
+    return _MODULES | {module.lower(): min(names) for module, names in here.items()}
