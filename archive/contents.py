@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from archive.container.types import Digests, Readable, Unreadable
 from archive.manifest import Manifest, read_manifest
 from archive.names import printable
-from archive.rules.config import read_config
 from archive.rules.handler import handler_problems
 from archive.rules.labels import label_findings
-from archive.rules.workflow import Spec, node_problems, notes_on, read_spec
 from archive.types import (
     FORMAT,
     INVENTORY,
@@ -25,6 +23,9 @@ from archive.types import (
     from_json,
 )
 from archive.workflow_manifest import WorkflowManifest, read_workflow_manifest
+
+if TYPE_CHECKING:
+    from archive.rules.workflow import Spec
 
 Read = TypeVar("Read")
 
@@ -109,6 +110,9 @@ def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
             return None
         config = manifest.model.config_file
         if config is not None and config in archive.members:
+            # YAML takes longer to import than many an archive to write.
+            from archive.rules.config import read_config
+
             values, problems = read_config(archive.read(config))
             contents.problems += [f"{config}: {problem}" for problem in problems]
             if values.handler_keys:
@@ -127,6 +131,8 @@ def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
 
 
 def _workflow(archive: Readable, contents: Contents) -> Workflow | None:
+    from archive.rules.workflow import node_problems, notes_on, read_spec
+
     def read(name: str) -> bytes | None:
         return archive.read(name) if name in archive.members else None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from archive.container.limits import MAX_MEMBERS, MAX_TEXT
 from archive.container.types import Unreadable
 from archive.container.writer import Content
+from archive.contents import read_contents
 from archive.types import INVENTORY, Inventory, from_json
 from archive.write import ArchiveFormat
 from recipes.errors import PackError
@@ -55,9 +56,6 @@ def check_contents(contents: Mapping[str, Content]) -> list[str]:
 
     Raises `PackError` for whatever it would refuse without running anything.
     """
-    # YAML takes longer to import than many an archive to write.
-    from archive.contents import read_contents
-
     if len(contents) >= MAX_MEMBERS:
         raise PackError(f"{len(contents)} members: more than {MAX_MEMBERS} are refused")
     sizes = {name: _size(content) for name, content in contents.items()}

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib import metadata
 
 _COMMENT = re.compile(r"(^|\s)#.*")
 # Of distributions, not of models: https://packaging.python.org/en/latest/specifications/name-normalization/.
@@ -123,11 +122,16 @@ def _distribution_of(name: str) -> str:
 
 @cache
 def _installed() -> frozenset[str]:
+    # It takes longer to import than many an archive to write.
+    from importlib import metadata
+
     return frozenset(normalised(one.name) for one in metadata.distributions())
 
 
 @cache
 def _modules() -> dict[str, str]:
     """Map modules, in small letters, to one of the distributions that they are parts of."""
+    from importlib import metadata
+
     here = metadata.packages_distributions()
     return _MODULES | {module.lower(): min(names) for module, names in here.items()}
