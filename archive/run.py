@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,9 @@ def run(mar: Path, requests: Sequence[tuple[bytes, str]]) -> list[Answer]:
     with tempfile.TemporaryDirectory(prefix="marwright-run-") as name:
         folder = Path(name).resolve()
         model = _unpack(mar, folder)
-        with _as_worker(folder):
+        with _as_worker(folder), warnings.catch_warnings():
+            # TorchServe serves TorchScript, each of whose calls says that it is deprecated.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
             result = probe.Result()
             probe.enter(folder)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from archive.container.open import open_archive
@@ -75,3 +76,10 @@ def read_model(mar: Path) -> ManifestModel:
     if problems or contents.manifest is None:
         raise VerifyError("\n".join(problems) or "a workflow, and no model archive")
     return contents.manifest.model
+
+
+def removal(path: Path) -> str:
+    """Return the command that removes something from a store, to be pasted into a shell."""
+    plain = not str(path).startswith("-")
+    words = ["rm", *(["-r"] if path.is_dir() and not path.is_symlink() else [])]
+    return shlex.join([*words, str(path) if plain else f"./{path}"])

@@ -74,6 +74,8 @@ def _attend(server: Server, root: Path) -> None:
     """Look after a started server until it ends, which is an error unless `stop` did it."""
     for line in server.shelf.refused:
         say(f"left out: {line}")
+    if server.shelf.refused:
+        say("`python -m pipeline verify --store model_store` says how to remove what is left out")
     logs = _shown(server.home.logs, root)
     say(f"starting TorchServe on {server.url}, logs in {logs}")
     try:
