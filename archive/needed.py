@@ -31,7 +31,8 @@ _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
 # A worker of TorchServe runs on these.
 _SERVER = frozenset({"ts", "torch"})
 # In bytes, of an archive that anybody may have made.
-_MOST_SOURCE, _MOST_REQUIREMENTS, _MOST_NOTES = 2 << 20, 64 << 10, 20
+_MOST_SOURCE, _MOST_REQUIREMENTS = 512 << 10, 64 << 10
+_MOST_IMPORTS, _MOST_NOTES = 2000, 20
 
 
 class _Place(Enum):
@@ -76,9 +77,12 @@ def import_notes(folder: Path, model: ManifestModel) -> list[str]:
     named = (parse_handler(model.handler).file, model.model_file)
     entries = [name for name in named if name in members]
     try:
-        check.look_at(Followed(root=Path(), closure=reader.closure(entries)))
+        closure = reader.closure(entries)
     except PackError as error:
         return [f"imports were not followed: {error}"]
+    if len(closure.wanted) > _MOST_IMPORTS:
+        return [f"imports were not looked for: there are {len(closure.wanted)} of them"]
+    check.look_at(Followed(root=Path(), closure=closure))
     if requirements is not None:
         check.notes += requirements.problems + requirements.notes
     notes = [*dict.fromkeys(check.notes), *_hiding(members)]

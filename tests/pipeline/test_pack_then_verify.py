@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from archive.manifest import ManifestModel
+from archive.needed import import_notes
 from pipeline.cli import main
 from tests.archive.unproven import HANDLE, make
 
@@ -108,13 +110,19 @@ def test_folder_on_the_path_is_packed_and_loads(capsys: pytest.CaptureFixture[st
     assert "may fail" not in capsys.readouterr().out
 
 
-def test_source_without_end_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
-    from archive.manifest import ManifestModel
-    from archive.needed import import_notes
-
-    files = {f"m{n}.py": f"import m{n + 1}\n# {'x' * (1 << 19)}\n" for n in range(8)}
+def test_source_without_end_is_not_followed() -> None:
+    files = {f"m{n}.py": f"import m{n + 1}\n# {'x' * (1 << 17)}\n" for n in range(8)}
     make({"box/handler.py": f"import m0\n{HANDLE}", **{f"box/{k}": v for k, v in files.items()}})
     model = ManifestModel(model_name="m", model_version="1", handler="handler.py")
     assert import_notes(Path("box"), model) == [
         "imports were not followed: m3.py: there is too much source to follow its imports"
+    ]
+
+
+def test_imports_without_end_are_not_looked_for() -> None:
+    lines = "".join(f"    import m{n}\n" for n in range(20_000))
+    make({"box/handler.py": f"def f():\n{lines}{HANDLE}"})
+    model = ManifestModel(model_name="m", model_version="1", handler="handler.py")
+    assert import_notes(Path("box"), model) == [
+        "imports were not looked for: there are 20000 of them"
     ]
