@@ -85,7 +85,8 @@ class SourceReader:
     A reader looks at each file once in its life: it sees the project as it was then. `given`
     are files that count as the project's although they lie elsewhere, by the paths that they
     have in it; they come before those that lie there. One that is not `strict` leaves to the
-    caller what is not Python, and relative imports that lead nowhere, where they may never run.
+    caller what is not Python, and relative imports that lead nowhere, where they may never run,
+    and follows `import_module("name")` too.
     Messages show files below `shown`. More bytes of source than `most` are refused.
     """
 
@@ -199,6 +200,9 @@ class SourceReader:
         files = [(init, CERTAIN) for init in self._packages(path)]
         third_party, wanted = list[str](), list[Wanted]()
         for place, one in enumerate(source.imports):
+            if one.by_name and self._strict:
+                # Which is how a project keeps what changes nothing out of its keys.
+                continue
             # Of an import that stands in for another one, or follows one, nobody knows yet.
             certainty = min(one.certainty, MAYBE) if one.when else one.certainty
             if one.level > path.count("/"):

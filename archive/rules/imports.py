@@ -26,7 +26,7 @@ class Import(NamedTuple):
 
     `certainty` says how a missing module ends. `when` holds `[first, stop, one_missing]`: whether
     one of the module's imports from `first` to before `stop` must be missing for this one to run,
-    or none.
+    or none. `by_name`: it is a call, as of `import_module`.
     """
 
     level: int
@@ -35,6 +35,7 @@ class Import(NamedTuple):
     line: int
     certainty: int
     when: list[Any]
+    by_name: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,10 +217,19 @@ class _Walk:
         if level and _last_name(package) != "__package__":
             self.found.unnamed.append(node.lineno)
         else:
-            self._add(level, module, [], node.lineno, where)
+            self._add(level, module, [], node.lineno, where, by_name=True)
 
-    def _add(self, level: int, module: str, names: list[str], line: int, where: _Where) -> None:
-        found = Import(level, module, names, line, where.certainty, [*where.when])
+    def _add(
+        self,
+        level: int,
+        module: str,
+        names: list[str],
+        line: int,
+        where: _Where,
+        *,
+        by_name: bool = False,
+    ) -> None:
+        found = Import(level, module, names, line, where.certainty, [*where.when], by_name)
         self.found.imports.append(found)
 
 
