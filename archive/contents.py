@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from archive.container.types import Container, Digests, Unreadable
+from archive.container.types import Digests, Readable, Unreadable
 from archive.manifest import Manifest, read_manifest
 from archive.names import printable
-from archive.rules.config import read_config
 from archive.rules.handler import handler_problems
-from archive.rules.workflow import Spec, node_problems, notes_on, read_spec
+from archive.rules.labels import label_findings
 from archive.types import (
     FORMAT,
     INVENTORY,
@@ -24,6 +23,9 @@ from archive.types import (
     from_json,
 )
 from archive.workflow_manifest import WorkflowManifest, read_workflow_manifest
+
+if TYPE_CHECKING:
+    from archive.rules.workflow import Spec
 
 Read = TypeVar("Read")
 
@@ -51,7 +53,7 @@ class Contents:
     notes: list[str] = field(default_factory=list)
 
 
-def read_contents(archive: Container, digests: Digests | None) -> Contents:
+def read_contents(archive: Readable, digests: Digests | None) -> Contents:
     """Read manifest, configuration, handler, inventory and proof. Raises nothing for bad ones.
 
     Without `digests`, members are not held against the inventory.
@@ -85,7 +87,7 @@ def read_contents(archive: Container, digests: Digests | None) -> Contents:
     return contents
 
 
-def _json(archive: Container, name: str, kind: type[Read], problems: list[str]) -> Read | None:
+def _json(archive: Readable, name: str, kind: type[Read], problems: list[str]) -> Read | None:
     if name not in archive.members:
         return None
     try:
@@ -97,7 +99,7 @@ def _json(archive: Container, name: str, kind: type[Read], problems: list[str]) 
     return None
 
 
-def _manifest(archive: Container, contents: Contents) -> Manifest | None:
+def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
     def read(name: str) -> bytes | None:
         return archive.read(name) if name in archive.members else None
 
@@ -108,6 +110,9 @@ def _manifest(archive: Container, contents: Contents) -> Manifest | None:
             return None
         config = manifest.model.config_file
         if config is not None and config in archive.members:
+            # YAML takes longer to import than many an archive to write.
+            from archive.rules.config import read_config
+
             values, problems = read_config(archive.read(config))
             contents.problems += [f"{config}: {problem}" for problem in problems]
             if values.handler_keys:
@@ -116,13 +121,18 @@ def _manifest(archive: Container, contents: Contents) -> Manifest | None:
                 contents.notes.append(f"{config}: read by the handler only: {keys}")
         if manifest.runtime != "LSP":
             contents.problems += handler_problems(manifest.model.handler, read)
+            problems, notes = label_findings(manifest.model.handler, read)
+            contents.problems += problems
+            contents.notes += notes
     except Unreadable as error:
         contents.problems.append(str(error))
         return None
     return manifest
 
 
-def _workflow(archive: Container, contents: Contents) -> Workflow | None:
+def _workflow(archive: Readable, contents: Contents) -> Workflow | None:
+    from archive.rules.workflow import node_problems, notes_on, read_spec
+
     def read(name: str) -> bytes | None:
         return archive.read(name) if name in archive.members else None
 

@@ -20,9 +20,10 @@ from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
 from archive.imports import follow
 from archive.manifest import NAME, ManifestModel, Runtime, write_manifest
-from archive.refusals import check_target, failures_told, raise_for
-from archive.requirements import check_imports
-from archive.rules.handler import STOCK, handler_problems
+from archive.needed import check_imports
+from archive.refusals import check_contents, check_target, failures_told, raise_for
+from archive.requirements import Requirements, read_requirements
+from archive.rules.handler import STOCK
 from archive.rules.pickles import pickle_problems
 from archive.rules.stock import stock_problems
 from archive.types import INVENTORY, MANIFEST, Packed
@@ -90,11 +91,12 @@ def pack(
         followed = [] if entry is None else [follow(members, entry, source_root)]
         if model_file is not None and runtime != "LSP":
             followed.append(follow(members, Path(model_file), source_root))
-        check_imports(followed, members.files, _path(requirements_file), split_commas(provided))
+        requirements = _requirements(members, files["requirements_file"], requirements_file, notes)
+        notes += check_imports(followed, members.files, requirements, split_commas(provided))
         raise_for(stock_problems(handler, _path(model_file), _path(serialized_file)))
         contents: dict[str, Content] = dict(members.files)
         if config_file is not None:
-            contents[Path(config_file).name] = _config(Path(config_file), notes)
+            contents[Path(config_file).name] = _config(Path(config_file))
         model = ManifestModel(
             model_name=model_name,
             model_version=version,
@@ -104,11 +106,8 @@ def pack(
         contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
-        if runtime != "LSP":
-            raise_for(handler_problems(model.handler, members.read))
-        if serialized_file is not None:
-            problems = pickle_problems(Path(serialized_file))
-            raise_for(f"--serialized-file {serialized_file}: {problem}" for problem in problems)
+        notes += check_contents(contents)
+        notes += _pickles(members, _path(serialized_file))
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
         path=target,
@@ -155,18 +154,38 @@ def _add_handler(
     return dotted
 
 
+def _requirements(
+    members: Members, name: str | None, file: File | None, notes: list[str]
+) -> Requirements | None:
+    if name is None:
+        return None
+    requirements = read_requirements(members.read(name) or b"", str(file), members.read)
+    raise_for(requirements.problems)
+    notes += requirements.notes
+    return requirements
+
+
 def _manifest_handler(handler: str) -> str:
     """Return what torch-model-archiver writes: the last part of the path."""
     return handler.rpartition("/")[2]
 
 
-def _config(file: Path, notes: list[str]) -> bytes:
+def _pickles(members: Members, payload: Path | None) -> list[str]:
+    """Return notes on pickles that run code. Raises `PackError` for those in the payload."""
+    notes = []
+    for name, file in sorted(members.files.items()):
+        problems = pickle_problems(file)
+        if payload is not None and name == payload.name:
+            raise_for(f"--serialized-file {payload}: {problem}" for problem in problems)
+        notes += [f"{name}: {problem} (if the handler loads it so)" for problem in problems]
+    return notes
+
+
+def _config(file: Path) -> bytes:
     data = file.read_bytes()
     # YAML takes longer to import than many an archive to write.
     from archive.rules.config import completed, read_config
 
-    config, problems = read_config(data)
+    _, problems = read_config(data)
     raise_for(f"--config-file {file}: {problem}" for problem in problems)
-    if config.handler_keys:
-        notes.append(f"{file.name}: read by the handler only: {', '.join(config.handler_keys)}")
     return completed(data)

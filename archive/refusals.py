@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from archive.container.limits import MAX_MEMBERS, MAX_TEXT
+from archive.container.types import Unreadable
+from archive.container.writer import Content
+from archive.contents import read_contents
 from archive.types import INVENTORY, Inventory, from_json
 from archive.write import ArchiveFormat
 from recipes.errors import PackError
@@ -29,6 +34,38 @@ def raise_for(problems: Iterable[str]) -> None:
     """Raise all problems as one `PackError`, a line each; nothing when there are none."""
     if text := "\n".join(problems):
         raise PackError(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What is about to be an archive, read as one."""
+
+    contents: Mapping[str, Content]
+    members: Mapping[str, int]
+
+    def read(self, name: str) -> bytes:
+        """Return a small member's bytes. Raises `Unreadable` for a large one."""
+        content = self.contents[name]
+        if self.members[name] > MAX_TEXT:
+            raise Unreadable(f"{name}: is {self.members[name]} bytes long; that is no text")
+        return content.read_bytes() if isinstance(content, Path) else content
+
+
+def check_contents(contents: Mapping[str, Content]) -> list[str]:
+    """Return the notes that `verify` will have on a model archive of these members.
+
+    Raises `PackError` for whatever it would refuse without running anything.
+    """
+    if len(contents) >= MAX_MEMBERS:
+        raise PackError(f"{len(contents)} members: more than {MAX_MEMBERS} are refused")
+    sizes = {name: _size(content) for name, content in contents.items()}
+    found = read_contents(_Planned(contents, sizes), None)
+    raise_for(found.problems)
+    return found.notes
+
+
+def _size(content: Content) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
 
 
 def check_target(target: Path, archive_format: ArchiveFormat, force: bool) -> None:

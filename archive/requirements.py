@@ -1,22 +1,18 @@
-"""Which modules an archive's code needs from outside, and whether they will be there."""
+"""A file for pip: which distributions it names, and what of it the server does not have."""
 
 from __future__ import annotations
 
-import importlib.machinery
-import os
+import posixpath
 import re
-import sys
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
 
-from archive.imports import Followed
-from recipes.errors import PackError
-
-_ROOT = Path(__file__).resolve().parent.parent
 _COMMENT = re.compile(r"(^|\s)#.*")
 # Of distributions, not of models: https://packaging.python.org/en/latest/specifications/name-normalization/.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EGG = re.compile(rf"(?<=[#&]egg=){_NAME.pattern}")
+_EXTRAS = re.compile(rf"{_NAME.pattern}\s*\[")
 # What pip reads from files of the machine that it runs on: lines, and what these point to.
 _FILE = re.compile(r"[./]|(\w+\+)?file:|[^\s:@]+(/|\.whl|\.zip|\.tar\.gz)", re.IGNORECASE)
 _TARGET = re.compile(
@@ -26,81 +22,116 @@ _TARGET = re.compile(
     re.VERBOSE,
 )
 _URL = re.compile(r"(?!(\w+\+)?file:)[a-z][\w+.-]*://", re.IGNORECASE)
-_COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
+_BRINGS = re.compile(r"-[er]|--(editable|requirement)\b")
+_INCLUDES = re.compile(r"-r|--requirement\b")
+# Known without being installed here; the names of other modules are looked up.
+_MODULES = {"ts": "torchserve", "cv2": "opencv-python", "bs4": "beautifulsoup4"}
+
+# A member's bytes by its name, or None.
+Read = Callable[[str], bytes | None]
 
 
-def check_imports(
-    followed: Iterable[Followed],
-    members: Collection[str],
-    requirements: Path | None,
-    provided: Iterable[str],
-    *,
-    installs: bool = True,
-) -> None:
-    """Raise `PackError` for imports that would fail where the archive runs.
+@dataclass(slots=True, kw_only=True)
+class Requirements:
+    """The distributions that a file for pip names, as `normalised` has them.
 
-    `members` are the names of all that is packed, `requirements` is a file for pip, and
-    `provided` names what the server has. `installs` says whether it takes a file for pip at all.
+    `shown` is the file in messages. `unknown` are those of them of which nothing here says which
+    modules they bring, `problems` are lines about files that the server does not have, and
+    `notes` about lines that do not mean what they seem to.
     """
-    declared = read_requirements(requirements) if requirements is not None else set()
-    known = declared | {_normalised(name) for name in provided}
-    nor = f" nor in {requirements or 'a --requirements-file'}" if installs else ""
-    problems = [problem for one in followed for problem in _problems(one, members, known, nor)]
-    if problems:
-        raise PackError("\n".join(dict.fromkeys(problems)))
+
+    shown: str
+    names: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def _problems(one: Followed, members: Collection[str], known: set[str], nor: str) -> Iterator[str]:
-    for module in one.closure.missing:
-        if not _is_member(module, members):
-            yield (
-                f"{one.file}: needs {module}, and there is no such module in {one.root}; name what "
-                "is compiled or made by a build with --extra-trees"
-            )
-    for module in one.closure.required:
-        if _is_member(module, members) or _normalised(module) in known or _is_installed(module):
+def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
+    """Read a file for pip, and those of the archive that it includes; `read` gives its members."""
+    found = Requirements(shown=shown)
+    waiting, seen = [(data, shown)], set[str]()
+    while waiting:
+        data, where = waiting.pop(0)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            found.problems.append(f"{where}: not UTF-8: save it as UTF-8")
             continue
-        yield (
-            f"{one.importer(module)}: imports {module}, which is neither in {one.root} nor "
-            f"installed here{nor}: if it is yours, name the folder that it is in with "
-            f"--source-root; if the server has it, --provided {module}"
-        )
+        for number, line in enumerate(text.splitlines(), start=1):
+            line = _COMMENT.sub("", line).strip()
+            below = "" if where == shown else posixpath.dirname(where)
+            for target in _line(line, f"{where}:{number}", found, partial(_read, read, below)):
+                target = posixpath.normpath(posixpath.join(below, target))
+                if target not in seen and (more := read(target)) is not None:
+                    seen.add(target)
+                    waiting.append((more, target))
+    return found
 
 
-def _is_member(module: str, members: Collection[str]) -> bool:
-    """Whether a module that no source was found for is packed: compiled, or as a folder."""
-    path = module.replace(".", "/")
-    compiled = tuple(f"{path}{suffix}" for suffix in _COMPILED)
-    return any(name.startswith(f"{path}/") or name in compiled for name in members)
-
-
-def _is_installed(module: str) -> bool:
-    """Whether this environment has a top-level module, with nothing that only this shell adds."""
-    # The working folder and PYTHONPATH do not go to a server; neither does this project.
-    shell = [Path.cwd(), _ROOT, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    ours = {path.resolve() for path in shell}
-    folders = [path for path in sys.path if path and Path(path).resolve() not in ours]
-    return importlib.machinery.PathFinder.find_spec(module, folders) is not None
-
-
-def read_requirements(file: Path) -> set[str]:
-    """Return the names in a requirements file, in small letters and with `-` for `_` and `.`.
-
-    Raises `PackError` for what cannot be read, and for lines that name files.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise PackError(f"{file}: not UTF-8: save it as UTF-8") from None
-    names = set()
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = _COMMENT.sub("", line).strip()
-        if _FILE.match(line) or not all(map(_URL.match, _TARGET.findall(line))):
-            raise PackError(f"{file}:{number}: {line!r} names a file that the server does not have")
-        if match := _EGG.search(line) or _NAME.match(line):
-            names.add(_normalised(match[0]))
-    return names
-
-
-def _normalised(name: str) -> str:
+def normalised(name: str) -> str:
+    """Return a distribution's name in small letters, with `-` for `_` and `.`."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _read(read: Read, below: str, name: str) -> bytes | None:
+    """Read what a line of a file in the folder `below` names."""
+    return read(posixpath.normpath(posixpath.join(below, name)))
+
+
+def _line(line: str, where: str, found: Requirements, read: Read) -> list[str]:
+    """Take one line; returns the files for pip that it includes."""
+    targets = _TARGET.findall(line)
+    local = line.split()[0] if _FILE.match(line) and not line.startswith("-") else ""
+    files = [target for target in [*targets, local] if target and not _URL.match(target)]
+    if any(read(file) is None for file in files):
+        found.problems.append(f"{where}: {line!r} names a file that the server does not have")
+        return []
+    if egg := _EGG.search(line):
+        _take(egg[0], found, is_known=False)
+    elif local:
+        # NAME-VERSION….whl
+        _take(posixpath.basename(local).partition("-")[0], found, is_known=False)
+    elif _URL.match(line) or (_BRINGS.match(line) and not files):
+        found.unknown.append(line)
+    elif match := _NAME.match(line):
+        from_index = not targets
+        _take(match[0], found, is_known=from_index and not _EXTRAS.match(line))
+        if from_index and (other := _distribution_of(match[0])):
+            found.notes.append(
+                f"{where}: {match[0]} is a module of {other}; a distribution called {match[0]} is "
+                f"another one: write {other}, or nothing where the server has it"
+            )
+    return [posixpath.normpath(file) for file in files] if _INCLUDES.match(line) else []
+
+
+def _take(name: str, found: Requirements, *, is_known: bool) -> None:
+    found.names.add(normalised(name))
+    if not is_known or not _is_distribution(name):
+        found.unknown.append(name)
+
+
+def _is_distribution(name: str) -> bool:
+    return normalised(name) in _installed()
+
+
+def _distribution_of(name: str) -> str:
+    """Return what a module is a part of, when it is called otherwise; else nothing."""
+    return "" if _is_distribution(name) else _modules().get(name.lower(), "")
+
+
+@cache
+def _installed() -> frozenset[str]:
+    # It takes longer to import than many an archive to write.
+    from importlib import metadata
+
+    return frozenset(normalised(one.name) for one in metadata.distributions())
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Map modules, in small letters, to one of the distributions that they are parts of."""
+    from importlib import metadata
+
+    here = metadata.packages_distributions()
+    return _MODULES | {module.lower(): min(names) for module, names in here.items()}

@@ -9,6 +9,7 @@ import linecache
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def run(mar: Path, requests: Sequence[tuple[bytes, str]]) -> list[Answer]:
     """
     with scratch_folder("run") as folder:
         model = _unpack(mar, folder)
-        with _as_worker(folder):
+        with _as_worker(folder), warnings.catch_warnings():
+            # TorchServe serves TorchScript, each of whose calls says that it is deprecated.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
             result = probe.Result()
             probe.enter(folder)
             try:

@@ -11,51 +11,72 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archive.rules import imports as rules
+from archive.rules.imports import CERTAIN, HANDLED, MAYBE, Import, find_imports
 from archive.rules.python import parse
 from recipes.errors import PackError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One parsed file: the digest of its syntax tree, and what it imports.
+    """One parsed file: how messages call it, its syntax tree's digest, and what it imports.
 
-    `imports` holds `[level, module, names, required]` as written; an import is not required when
-    the file itself catches its failure, or asks which Python or system it runs on before it. The
-    digest knows no comments and no formatting.
+    The digest knows no comments and no formatting. `moves` and `unnamed` are those of
+    `archive.rules.imports.Found`; `problem` says why it is not Python.
     """
 
+    shown: str
     digest: str
-    imports: list[list[Any]]
+    imports: list[Import]
+    moves: int = 0
+    unnamed: tuple[int, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An import that leads to no file of the project, and to no module of Python.
+
+    `module` is absolute, `line` is in `file`, and `place` counts the imports of it. `is_ours` says
+    that its package is the project's, so that there is nowhere else to look.
+    """
+
+    file: str
+    line: int
+    place: int
+    module: str
+    names: tuple[str, ...]
+    certainty: int
+    when: tuple[Any, ...]
+    is_ours: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closure:
     """The project's files that entry files run, sorted, and the third-party modules they import.
 
-    `required` are those of them that some file requires, at its top or in a function, and
-    `missing` the modules of the project, by their dotted names, that are required likewise and
-    not there.
+    `wanted` are the imports that lead out of it, in the order of files and lines; `own` are
+    sources that were followed and are not in `files`.
     """
 
     files: dict[str, Source]
     third_party: tuple[str, ...]
-    required: tuple[str, ...]
-    missing: tuple[str, ...]
+    wanted: tuple[Wanted, ...]
+    own: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Followed:
-    """A file with where its imports lead: to files of the project, and to modules."""
+    """A file with where its imports lead: to files of the project, how surely, and out of it."""
 
     source: Source
-    files: list[str]
+    files: list[tuple[str, int]]
     third_party: list[str]
-    required: list[str]
-    missing: list[str]
+    wanted: list[Wanted]
 
 
 class SourceReader:
@@ -63,7 +84,10 @@ class SourceReader:
 
     A reader looks at each file once in its life: it sees the project as it was then. `given`
     are files that count as the project's although they lie elsewhere, by the paths that they
-    have in it; they come before those that lie there.
+    have in it; they come before those that lie there. One that is not `strict` leaves to the
+    caller what is not Python, and relative imports that lead nowhere, where they may never run,
+    and follows `import_module("name")` too.
+    Messages show files below `shown`. More bytes of source than `most` are refused.
     """
 
     def __init__(
@@ -71,61 +95,95 @@ class SourceReader:
         root: Path,
         cache: dict[str, Any] | None = None,
         given: Mapping[str, Path] | None = None,
+        *,
+        strict: bool = True,
+        shown: Path = Path(),
+        most: int = sys.maxsize,
     ) -> None:
         self.root = root
+        self._below, self._left = shown, most
         self._given = {} if given is None else given
+        self._strict = strict
         self.cache = {} if cache is None else cache
         self.changed = False
         self._followed: dict[str, _Followed] = {}
         self._listed: dict[str, set[str]] = {}
-        # What another Python, or an older version of this file, made of a source is not known.
-        self._parser = [sys.hexversion, *_stamp(__file__)]
+        # What another Python, or an older version of these rules, made of a source is not known.
+        self._parser = [sys.hexversion, *_stamp(__file__), *_stamp(rules.__file__)]
 
     def read(self, path: str) -> Source:
         """Parse one file of the project; `path` is POSIX and relative to its root."""
         file = self._given.get(path, self.root / path)
         stamp = [*self._parser, *_stamp(file)]
+        self._left -= file.stat().st_size
+        if self._left < 0:
+            raise PackError(f"{self._shown(path)}: there is too much source to follow its imports")
         known = self.cache.get(path)
         if known is not None and known.get("stamp") == stamp:
-            return Source(digest=known["digest"], imports=known["imports"])
-        source = _parse(file, str(file) if path in self._given else path)
-        self.cache[path] = {"stamp": stamp, "digest": source.digest, "imports": source.imports}
-        self.changed = True
+            # Where modules are found is not asked of what has a key.
+            imports = [Import(*row) for row in known["imports"]]
+            return Source(shown=path, digest=known["digest"], imports=imports)
+        source = _parse(file, self._shown(path))
+        if not source.problem:
+            self.cache[path] = {"stamp": stamp, "digest": source.digest, "imports": source.imports}
+            self.changed = True
         return source
 
+    def _shown(self, path: str) -> str:
+        return str(self._given.get(path, self._below / path))
+
     def closure(self, entries: Iterable[str]) -> Closure:
-        """Follow the imports of the entry files. Raises `PackError` for a missing file."""
+        """Follow the imports of the entry files.
+
+        Raises `PackError` for a missing file, and for one that is not Python.
+        """
         return self._closure([*entries], [])
 
     def closure_at_root(self, file: Path) -> Closure:
         """Follow a file, wherever it lies, as if it stood at the root; it is not in `files`."""
         source = _parse(file, str(file))
+        if source.problem:
+            raise PackError(source.problem)
         if within := [
-            f"{'.' * level}{module}"
-            for level, module, _, is_required in source.imports
-            if level and is_required
+            f"{'.' * one.level}{one.module}"
+            for one in source.imports
+            if one.level and one.certainty == CERTAIN and not one.when
         ]:
             raise PackError(
                 f"{file}: imports from the package that it is in ({', '.join(within)}), and at the "
                 "archive's root there is none: name it as a module, as in package.handler:handle"
             )
-        at_root = self._lead(file.name, source)
-        return self._closure([*at_root.files], [at_root])
+        return self._closure([], [self._lead(file.name, source)])
 
-    def _closure(self, waiting: list[str], reached: list[_Followed]) -> Closure:
+    def _closure(self, entries: list[str], own: list[_Followed]) -> Closure:
         files: dict[str, Source] = {}
-        while waiting:
-            path = waiting.pop()
-            if path not in files:
-                followed = self._follow(path)
-                files[path] = followed.source
-                waiting += followed.files
-                reached.append(followed)
+        reached = [(one, CERTAIN) for one in own]
+        waiting: dict[int, list[str]] = {HANDLED: [], MAYBE: [], CERTAIN: entries}
+        for one in own:
+            for path, certainty in one.files:
+                waiting[certainty].append(path)
+        # What surely runs first, so that each file is met as surely as it ever runs.
+        while rank := max((r for r, paths in waiting.items() if paths), default=-1) + 1:
+            path = waiting[rank - 1].pop()
+            if path in files:
+                continue
+            one = self._follow(path)
+            if one.source.problem and (self._strict or rank - 1 == CERTAIN):
+                raise PackError(one.source.problem)
+            files[path] = one.source
+            reached.append((one, rank - 1))
+            for inner, certainty in one.files:
+                waiting[min(certainty, rank - 1)].append(inner)
+        wanted = (
+            replace(each, certainty=min(each.certainty, certainty))
+            for one, certainty in reached
+            for each in one.wanted
+        )
         return Closure(
             files=dict(sorted(files.items())),
-            third_party=_sorted(followed.third_party for followed in reached),
-            required=_sorted(followed.required for followed in reached),
-            missing=_sorted(followed.missing for followed in reached),
+            third_party=tuple(sorted({name for one, _ in reached for name in one.third_party})),
+            wanted=tuple(sorted(wanted, key=lambda one: (one.file, one.place))),
+            own=tuple(one.source for one in own),
         )
 
     def _follow(self, path: str) -> _Followed:
@@ -139,26 +197,41 @@ class SourceReader:
 
     def _lead(self, path: str, source: Source) -> _Followed:
         """Find where a file's imports lead; `path` is where it stands in the project."""
-        files = self._packages(path)
-        third_party, required, missing = list[str](), list[str](), list[str]()
-        for level, module, names, is_required in source.imports:
-            if level > path.count("/") and not is_required:
-                # There is no package to import from, and the file does without it.
+        files = [(init, CERTAIN) for init in self._packages(path)]
+        third_party, wanted = list[str](), list[Wanted]()
+        for place, one in enumerate(source.imports):
+            if one.by_name and self._strict:
+                # Which is how a project keeps what changes nothing out of its keys.
                 continue
-            parts = self._parts(path, level, module)
+            # Of an import that stands in for another one, or follows one, nobody knows yet.
+            certainty = min(one.certainty, MAYBE) if one.when else one.certainty
+            if one.level > path.count("/"):
+                # There is no package to import from; the file may do without it.
+                name = f"{'.' * one.level}{one.module}"
+                if certainty == CERTAIN or (self._strict and certainty == MAYBE):
+                    raise PackError(
+                        f"{source.shown}: its relative import of {one.module or '.'} leaves the "
+                        "project"
+                    )
+                wanted.append(_wanted(source, place, name, is_ours=True))
+                continue
+            parts = self._parts(path, one.level, one.module)
             # The names may be modules themselves.
-            wanted = [parts, *([*parts, name] for name in names)]
-            if found := [file for each in wanted if (file := self._file(each))]:
-                files += found
-            elif level or self._is_ours(parts[0]):
-                files += self._packages("/".join([*parts, ""]))
-                missing += self._missing(parts, names) if is_required else []
+            candidates = [parts, *([*parts, name] for name in one.names)]
+            if found := [file for each in candidates if (file := self._file(each))]:
+                files += [(file, certainty) for file in found]
+                continue
+            is_ours = bool(one.level) or self._is_ours(parts[0])
+            if is_ours:
+                files += [(init, certainty) for init in self._packages("/".join([*parts, ""]))]
+                missing = [*self._missing(parts, one.names)]
             elif parts[0] not in sys.stdlib_module_names:
                 third_party.append(parts[0])
-                required += [parts[0]] if is_required else []
-        return _Followed(
-            source=source, files=files, third_party=third_party, required=required, missing=missing
-        )
+                missing = [".".join(parts)]
+            else:
+                missing = []
+            wanted += [_wanted(source, place, name, is_ours=is_ours) for name in missing]
+        return _Followed(source=source, files=files, third_party=third_party, wanted=wanted)
 
     def _packages(self, path: str) -> list[str]:
         """Return the `__init__.py` files that run before a module of a package does."""
@@ -169,9 +242,6 @@ class SourceReader:
     def _parts(self, path: str, level: int, module: str) -> list[str]:
         """Return the absolute name of what a file imports."""
         base = path.split("/")[:-1]
-        if level > len(base):
-            shown = self._given.get(path, path)
-            raise PackError(f"{shown}: its relative import of {module or '.'} leaves the project")
         above = base[: len(base) - level + 1] if level else []
         return above + [part for part in module.split(".") if part]
 
@@ -202,6 +272,21 @@ class SourceReader:
         return path in self._given or name in self._listed[folder]
 
 
+def _wanted(source: Source, place: int, module: str, *, is_ours: bool) -> Wanted:
+    one = source.imports[place]
+    return Wanted(
+        file=source.shown,
+        line=one.line,
+        place=place,
+        module=module,
+        # Of ours, they are in the module's name already.
+        names=() if is_ours else tuple(one.names),
+        certainty=one.certainty,
+        when=tuple(map(tuple, one.when)),
+        is_ours=is_ours,
+    )
+
+
 def _files_in(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
@@ -209,10 +294,6 @@ def _files_in(folder: str) -> set[str]:
     # Not there, not a folder, or not for us to look into: nothing can be imported from it.
     except OSError:
         return set()
-
-
-def _sorted(modules: Iterable[list[str]]) -> tuple[str, ...]:
-    return tuple(sorted({module for some in modules for module in some}))
 
 
 def _stamp(path: str | Path) -> list[int]:
@@ -224,67 +305,16 @@ def _parse(file: Path, shown: str) -> Source:
     try:
         tree = parse(file.read_bytes(), shown)
         digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-        return Source(digest=digest, imports=list(_imports(tree)))
+        found = find_imports(tree)
     except ValueError as error:
-        raise PackError(str(error)) from None
+        return Source(shown=shown, digest="", imports=[], problem=str(error))
     except RecursionError:
-        raise PackError(f"{shown}: too much in one line to be followed") from None
-
-
-def _imports(node: ast.AST, required: bool = True) -> Iterator[list[Any]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield [0, alias.name, [], required]
-        elif isinstance(child, ast.ImportFrom):
-            yield [child.level, child.module or "", [a.name for a in child.names], required]
-        elif isinstance(child, ast.If) and _is_type_checking(child.test):
-            for unless in child.orelse:
-                yield from _imports(ast.Module(body=[unless], type_ignores=[]), required)
-        elif (isinstance(child, ast.If) and _asks_for_machine(child.test)) or (
-            isinstance(child, ast.With) and any(_suppresses(item) for item in child.items)
-        ):
-            yield from _imports(child, required=False)
-        elif isinstance(child, ast.Try) and any(_catches(h) for h in child.handlers):
-            # What is in `else` runs only where the imports before it went well.
-            tried = ast.Module(body=[*child.body, *child.orelse], type_ignores=[])
-            for caught in (tried, *child.handlers):
-                yield from _imports(caught, required=False)
-            yield from _imports(ast.Module(body=child.finalbody, type_ignores=[]), required)
-        else:
-            yield from _imports(child, required)
-
-
-def _catches(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return _is_import_error_in(types)
-
-
-def _suppresses(item: ast.withitem) -> bool:
-    call = item.context_expr
-    return (
-        isinstance(call, ast.Call)
-        and _last_name(call.func) == "suppress"
-        and _is_import_error_in(call.args)
+        problem = f"{shown}: too much in one line to be followed"
+        return Source(shown=shown, digest="", imports=[], problem=problem)
+    return Source(
+        shown=shown,
+        digest=digest,
+        imports=found.imports,
+        moves=found.moves,
+        unnamed=tuple(found.unnamed),
     )
-
-
-def _is_import_error_in(types: list[ast.expr]) -> bool:
-    caught = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
-    return any(isinstance(kind, ast.Name) and kind.id in caught for kind in types)
-
-
-def _asks_for_machine(test: ast.expr) -> bool:
-    asked = {"sys.version_info", "sys.platform", "os.name"}
-    parts = (part for part in ast.walk(test) if isinstance(part, ast.Attribute))
-    return any(ast.unparse(part) in asked for part in parts)
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return _last_name(test) == "TYPE_CHECKING"
-
-
-def _last_name(node: ast.expr) -> str | None:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class Refused:
     unread: bool = False
 
     def __str__(self) -> str:
-        return "\n".join(f"{self.path}: {line}" for line in self.why.splitlines())
+        lines = "\n".join(f"{self.path}: {line}" for line in self.why.splitlines())
+        return f"{lines}: `{removal(self.path)}` removes it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +113,13 @@ def list_store(store: Path) -> Listing:
 def _stranger(path: Path) -> str:
     """Say why something in a store is no archive; nothing where it is one."""
     if path.is_symlink() or not path.is_file():
-        return "a store holds files only: remove it"
+        return "a store holds files only"
     if path.suffix == ".mar" and not path.name.startswith("."):
         return ""
     half = path.name.endswith(".tmp")
     if path.suffix == ".model" and not path.name.startswith("."):
-        return "is no archive, and `torchserve --models all` may load it as one: remove it"
-    return f"{'what a killed writer left' if half else 'is no archive'}: remove it"
+        return "is no archive, and `torchserve --models all` may load it as one"
+    return "what a killed writer left" if half else "is no archive"
 
 
 def _read(path: Path) -> StoredModel:
@@ -161,3 +163,10 @@ def read_model(mar: Path) -> ManifestModel:
     if problems or contents.manifest is None:
         raise VerifyError("\n".join(problems) or "a workflow, and no model archive")
     return contents.manifest.model
+
+
+def removal(path: Path) -> str:
+    """Return the command that removes something from a store, to be pasted into a shell."""
+    plain = not str(path).startswith("-")
+    words = ["rm", *(["-r"] if path.is_dir() and not path.is_symlink() else [])]
+    return shlex.join([*words, str(path) if plain else f"./{path}"])

@@ -20,6 +20,7 @@ from archive.container.types import Container
 from archive.contents import Contents, Workflow, read_contents
 from archive.manifest import Manifest
 from archive.names import one_line
+from archive.needed import import_notes
 from archive.rules.pickle_walk import Budget
 from archive.rules.pickles import pickle_problems
 from archive.scratch import scratch_folder, sweep
@@ -78,6 +79,7 @@ def verify(mar: Path, scratch: Path | None = None, timed: Timed | None = None) -
                 with _timing(timed, "scan"):
                     _scan(folder, archive.members, contents.manifest, found)
                 if not found.problems:
+                    found.notes += _imports(folder, contents.manifest)
                     _run(folder, contents.workflow, found, timed)
     claims = contents.inventory is not None and contents.inventory.proven
     if claims and not found.problems and not found.golden:
@@ -146,6 +148,12 @@ def _scan(folder: Path, members: Iterable[str], manifest: Manifest | None, found
             found.problems += lines
         else:
             found.notes += [f"{line} (if the handler loads it so)" for line in lines]
+
+
+def _imports(folder: Path, manifest: Manifest | None) -> list[str]:
+    if manifest is None or manifest.runtime == "LSP":
+        return []
+    return import_notes(folder, manifest.model)
 
 
 def _run(folder: Path, workflow: Workflow | None, found: _Found, timed: Timed) -> None:

@@ -19,8 +19,8 @@ from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
 from archive.imports import follow
 from archive.manifest import NAME
+from archive.needed import check_imports
 from archive.refusals import check_target, failures_told, raise_for
-from archive.requirements import check_imports
 from archive.rules.config import read_config
 from archive.rules.workflow import Spec, SpecModel, node_problems, notes_on, read_spec
 from archive.store import read_model
@@ -72,14 +72,16 @@ def pack_workflow(
             members.add_named_tree(text)
         named = set(members.files)
         spec = _read(Path(spec_file))
+        notes = list[str]()
         if handler is not None:
-            followed = follow(members, Path(handler), source_root)
-            check_imports([followed], members.files, None, split_commas(provided), installs=False)
+            followed = [follow(members, Path(handler), source_root)]
+            given = split_commas(provided)
+            notes += check_imports(followed, members.files, None, given, installs=False)
         contents: dict[str, Content] = dict(members.files)
         contents[WORKFLOW_MANIFEST] = write_workflow_manifest(workflow, archive_date())
         check_names([*contents, WORKFLOW_INVENTORY])
         raise_for(node_problems(spec, workflow.handler, members.read))
-        notes = notes_on(spec, workflow.handler) + _look_up(spec, Path(model_store))
+        notes += notes_on(spec, workflow.handler) + _look_up(spec, Path(model_store))
         artifact = write_archive(
             target, contents, proven=False, inventory=WORKFLOW_INVENTORY, force=force
         )

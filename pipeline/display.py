@@ -78,6 +78,8 @@ class ShownStep:
         self._display = display
         self._name = f"{model:<12} {step:<8}"
         self._started = self._last_line = time.monotonic()
+        # When the first part was done: it took what comes once, as compiling does, with it.
+        self._first: tuple[int, float] | None = None
         self._task: TaskID | None = None
         self._lock = threading.Lock()
         why = "; ".join(reasons[:2]) + (f"; and {len(reasons) - 2} more" * (len(reasons) > 2))
@@ -93,13 +95,19 @@ class ShownStep:
             return
         with self._lock:
             now = time.monotonic()
+            left = self._left(done, total, now)
             if now - self._last_line < _PLAIN_INTERVAL_S:
                 return
             self._last_line = now
-        left = ""
-        if done:
-            left = f" · at most {(now - self._started) * (total - done) / done:.0f} s left"
         self._display.say(f"{self._name} {done}/{total} · {text}{left}")
+
+    def _left(self, done: int, total: int, now: float) -> str:
+        """Say how long it takes at most, from the parts that were done since the first one."""
+        if self._first is None or done < self._first[0]:
+            self._first = (done, now) if done else None
+            return ""
+        parts, seconds = done - self._first[0], now - self._first[1]
+        return f" · at most {seconds * (total - done) / parts:.0f} s left" if parts else ""
 
     def done(self, note: str) -> None:
         """Say what came out."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from archive.store import list_store
+from archive.store import list_store, removal
 from archive.types import VerifyReport
 from archive.verify import verify
 from pipeline.busy import busy
@@ -61,6 +61,8 @@ def _report(file: Path, *, as_json: bool, proven: bool) -> dict[str, Any]:
             _show(file, verified, seconds)
     if not as_json:
         print("".join(f"{line}\n" for line in lines), end="")
+        if proven and lines:
+            print(f"  `{removal(file)}` removes it from the store")
     return {**report, "problems": lines}
 
 

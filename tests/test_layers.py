@@ -19,7 +19,7 @@ def wrong_imports(root: Path) -> Iterator[str]:
     for rank, room in enumerate(ORDER):
         for file in sorted((root / room).rglob("*.py")):
             path = file.relative_to(root).as_posix()
-            for level, module, _, _ in SourceReader(root).read(path).imports:
+            for level, module, *_ in SourceReader(root).read(path).imports:
                 top = room if level else module.partition(".")[0]
                 if top in ORDER and ORDER.index(top) > rank:
                     yield f"{path} imports {module}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from train.stages import Stage, rate_of, stages_of, training_stages
 
@@ -68,36 +71,89 @@ def _since(recipe: Recipe, stages: list[Stage], place: int) -> int | None:
 
 
 def _layers(network: nn.Module, example: torch.Tensor) -> list[tuple[Layer, list[str]]]:
-    """Return the layers in the order in which they are called, with their parameters' names."""
-    found: dict[str, tuple[Layer, list[str]]] = {}
+    """Return the layers in the order in which they are called, with their parameters' names.
 
-    def watch(name: str, module: nn.Module) -> None:
-        own = {f"{name}.{inner}" if name else inner: p for inner, p in module.named_parameters()}
+    A layer has parameters of its own, or nothing inside. One that is never called itself, because
+    another one takes its weights, stands behind the one that was registered before it. A parameter
+    is of the first layer that has it, and of the layer that it is a parametrisation of.
+    """
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    owned: dict[str, list[str]] = {}
+    for name in sizes:
+        owned.setdefault(_owner(name), []).append(name)
+    layers = {
+        name: module
+        for name, module in network.named_modules()
+        if _owner(f"{name}.") == name and (name in owned or not any(_inner(module)))
+    }
+    outputs = _outputs(network, layers, example)
+    order = [*outputs]
+    for before, name in itertools.pairwise(["", *layers]):
+        if name not in outputs:
+            order.insert(order.index(before) + 1 if before in order else 0, name)
+    return [
+        (
+            Layer(
+                name=name or "(whole)",
+                kind=_kind(layers[name]),
+                output=outputs.get(name, ()),
+                parameters=sum(sizes[own] for own in owned.get(name, [])),
+            ),
+            owned.get(name, []),
+        )
+        for name in order
+    ]
 
-        def note(module: nn.Module, inputs: object, output: object) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            shape = tuple(first.shape[1:]) if isinstance(first, torch.Tensor) else ()
-            found[name] = (
-                Layer(
-                    name=name or "(whole)",
-                    kind=type(module).__name__,
-                    output=shape,
-                    parameters=sum(parameter.numel() for parameter in own.values()),
-                ),
-                [*own],
-            )
 
-        hooks.append(module.register_forward_hook(note))
+def _outputs(
+    network: nn.Module, layers: Mapping[str, nn.Module], example: torch.Tensor
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what each layer that is called makes of one sample, in that order."""
+    outputs: dict[str, tuple[int, ...]] = {}
 
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    for name, module in network.named_modules():
-        if not any(module.children()):
-            watch(name, module)
+    def watch(name: str, layer: nn.Module) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        def called(module: nn.Module, inputs: object) -> None:
+            outputs.setdefault(name, ())
+
+        def returned(module: nn.Module, inputs: object, output: object) -> None:
+            first = output[0] if isinstance(output, tuple) and output else output
+            outputs[name] = tuple(first.shape[1:]) if isinstance(first, torch.Tensor) else ()
+
+        # What is scripted takes no hooks.
+        if isinstance(layer, torch.jit.ScriptModule):
+            return
+        yield layer.register_forward_pre_hook(called)
+        yield layer.register_forward_hook(returned)
+
+    # Attention takes a way around its layers where nothing trains.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    hooks = [hook for name, layer in layers.items() for hook in watch(name, layer)]
     network.eval()
     try:
         with torch.no_grad():
             network(example)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for hook in hooks:
             hook.remove()
-    return list(found.values())
+    return outputs
+
+
+def _owner(name: str) -> str:
+    """Return the layer that a parameter is of: a parametrisation is a part of it."""
+    layer = name.rpartition(".")[0]
+    before, found, _ = f".{layer}.".partition(".parametrizations.")
+    return before.strip(".") if found else layer
+
+
+def _inner(module: nn.Module) -> Iterator[nn.Module]:
+    return (inner for name, inner in module.named_children() if name != "parametrizations")
+
+
+def _kind(layer: nn.Module) -> str:
+    if isinstance(layer, torch.jit.ScriptModule):
+        return str(layer.original_name)
+    # What is parametrised has a class of its own, made of that of the layer.
+    kind = type(layer)
+    return kind.__mro__[1].__name__ if parametrize.is_parametrized(layer) else kind.__name__

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from recipes.errors import VerifyError
 
@@ -34,6 +35,17 @@ class Digests:
     sha256: str
     members: dict[str, str]
     problems: list[str]
+
+
+class Readable(Protocol):
+    """What can be read by the names of its members: an archive, or what is about to be one."""
+
+    @property
+    def members(self) -> Mapping[str, int]:
+        """The sizes of the files in it, by name."""
+
+    def read(self, name: str) -> bytes:
+        """Return a small member's bytes. Raises `Unreadable` for a large or damaged one."""
 
 
 class Container(ABC):

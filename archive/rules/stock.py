@@ -8,7 +8,7 @@ from pathlib import Path
 from archive.rules.handler import STOCK, module_classes
 
 # They bring what they serve, or are told by model-config.yaml.
-_WITHOUT_PAYLOAD = frozenset({"trt_llm_handler", "vllm_handler"})
+WITHOUT_PAYLOAD = frozenset({"trt_llm_handler", "vllm_handler"})
 # What `BaseHandler.initialize` knows without a model's source.
 _SUFFIXES = (".pt", ".onnx", ".so")
 
@@ -18,7 +18,7 @@ def stock_problems(handler: str, model_file: Path | None, payload: Path | None) 
 
     `model_file` is Python that was parsed before. Other handlers load as they like: none.
     """
-    if handler not in STOCK or handler in _WITHOUT_PAYLOAD:
+    if handler not in STOCK or handler in WITHOUT_PAYLOAD:
         return []
     if model_file is not None:
         return [*_model_file_problems(handler, model_file)]

@@ -33,7 +33,7 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
     the store or nothing is left to serve.
     """
     listing = list_store(store)
-    refused = [line for one in listing.refused for line in str(one).splitlines()]
+    refused = [str(one) for one in listing.refused]
     known = sorted({model.name for model in listing.models})
     for name in names:
         if name not in known:
@@ -46,7 +46,7 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
         for model in listing.models
         if not names or model.name in names
     )
-    strangers = [f"{one.path}: {one.why.partition(':')[0]}" for one in listing.strangers]
+    strangers = [f"{one.path}: {one.why}" for one in listing.strangers]
     if not chosen:
         listed = _listed([*refused, *strangers])
         raise ServeError(f"{store}: no archive to serve{listed}\nRun `make archive`.")

@@ -170,7 +170,7 @@ DIFFERENT: dict[str, tuple[str, Callable[[dict[str, bytes]], bool], str | set[st
     "an import that nobody has": (
         "--handler lacking.py",
         lambda found: "lacking.py" in found,
-        "lacking.py: imports not_there_at_all, which is neither in",
+        "lacking.py:1: imports not_there_at_all, which is neither in",
     ),
     "a handler that cannot be parsed": (
         "--handler broken.py", lambda found: "broken.py" in found, "broken.py: not Python"

@@ -77,42 +77,42 @@ WHERE = (
     ("files", "options", "why"),
     [
         ({"handler.py": "import gone"}, {},
-         "handler.py: imports gone, which is neither in . nor installed here nor in a "
+         "handler.py:1: imports gone, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}gone"),
         ({"handler.py": "import util", "src/util.py": "import gone.sub"}, {"source_root": "src"},
-         "util.py: imports gone, which is neither in src nor installed here nor in a "
+         "src/util.py:1: imports gone.sub, which is neither in src nor installed here nor in a "
          f"--requirements-file: {WHERE}gone"),
         ({"handler.py": "import gone", "r.txt": "torch\n"}, {"requirements_file": "r.txt"},
-         f"handler.py: imports gone, which is neither in . nor installed here nor in r.txt: {WHERE}"
-         "gone"),
+         "handler.py:1: imports gone, which is neither in . nor installed here nor in r.txt: "
+         f"{WHERE}gone"),
         ({"handler.py": "import b_gone, a_gone, c_gone"}, {"provided": "b_gone"},
-         "handler.py: imports a_gone, which is neither in . nor installed here nor in a "
+         "handler.py:1: imports a_gone, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}a_gone\n"
-         "handler.py: imports c_gone, which is neither in . nor installed here nor in a "
+         "handler.py:1: imports c_gone, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}c_gone"),
         ({"handler.py": "import x.util", "x/util.py": "import gone", "x/__init__.py": ""},
          {"source_root": "."},
-         "x/util.py: imports gone, which is neither in . nor installed here nor in a "
+         "x/util.py:1: imports gone, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}gone"),
         ({"handler.py": "import a, b", "b.py": "import gone",
           "a.py": "try:\n    import gone\nexcept ImportError:\n    pass"}, {},
-         "b.py: imports gone, which is neither in . nor installed here nor in a "
+         "b.py:1: imports gone, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}gone"),
         ({"handler.py": "import util", "x/util.py": "import more", "x/more.py": ""},
          {"extra_files": "x/util.py"},
-         "util.py: imports more, which is neither in . nor installed here nor in a "
+         "x/util.py:1: imports more, which is neither in . nor installed here nor in a "
          f"--requirements-file: {WHERE}more"),
         ({"net/model.py": f"import gone\n{MODEL}"}, {"model_file": "net/model.py"},
-         "net/model.py: imports gone, which is neither in net nor installed here nor in a "
+         "net/model.py:1: imports gone, which is neither in net nor installed here nor in a "
          f"--requirements-file: {WHERE}gone"),
         ({"handler.py": "import pkg.gone", "pkg/__init__.py": ""}, {},
-         "handler.py: needs pkg.gone, and there is no such module in .; name what is compiled or "
+         "handler.py:1: needs pkg.gone, and there is no such module in .; name what is compiled or "
          "made by a build with --extra-trees"),
         ({"handler.py": "import pkg._c", "pkg/__init__.py": "", "pkg/_c.so": ""}, {},
-         "handler.py: needs pkg._c, and there is no such module in .; name what is compiled or "
+         "handler.py:1: needs pkg._c, and there is no such module in .; name what is compiled or "
          "made by a build with --extra-trees"),
         ({"pkg/own.py": "from .gone import x", "pkg/__init__.py": ""}, {"handler": "pkg.own"},
-         "pkg/own.py: needs pkg.gone, and there is no such module in .; name what is compiled or "
+         "pkg/own.py:1: needs pkg.gone, and there is no such module in .; name what is compiled or "
          "made by a build with --extra-trees"),
         ({"handler.py": "import util", "util.py": "def f(:"}, {}, "util.py: not Python: "),
         ({"handler.py": "import util", "x/util.py": "def f(:"}, {"extra_files": "x/util.py"},
@@ -141,7 +141,7 @@ def test_module_that_only_this_shell_finds_is_not_installed(
     monkeypatch.syspath_prepend(tmp_path / "here")
     lines = refusal(handler="src/handler.py").splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        "src/handler.py: imports beside",
-        "src/handler.py: imports pipeline",
-        "src/handler.py: imports shown",
+        "src/handler.py:1: imports beside",
+        "src/handler.py:2: imports shown",
+        "src/handler.py:3: imports pipeline",
     ]

@@ -40,7 +40,7 @@ REFUSED = [
     ({"model_file": "gone.py"}, "--model-file gone.py: no such file"),
     ({"model_file": "bad.py"}, "bad.py: not Python: "),
     ({"handler": "gone.py"}, "--handler gone.py: there is no file gone.py"),
-    ({"handler": "wants_gone.py"}, "wants_gone.py: imports gone, which is neither in . nor"),
+    ({"handler": "wants_gone.py"}, "wants_gone.py:1: imports gone, which is neither in . nor"),
     ({"handler": "base_handler", "model_file": "two.py"},
      "--model-file two.py: base_handler needs exactly one class in it; it has A, B"),
     ({"handler": "base_handler", "serialized_file": None}, "--handler base_handler: needs "),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from archive.requirements import read_requirements
-from recipes.errors import PackError
+from archive.requirements import Requirements, read_requirements
 
 
-def write(folder: Path, data: str | bytes) -> Path:
-    file = folder / "requirements.txt"
-    file.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return file
+def read(data: str | bytes, members: dict[str, bytes] | None = None) -> Requirements:
+    text = data if isinstance(data, bytes) else data.encode()
+    return read_requirements(text, "r.txt", partial(dict.get, members or {}))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +39,9 @@ def write(folder: Path, data: str | bytes) -> Path:
         ("a\r\nb\r\n", {"a", "b"}),
     ],
 )
-def test_names_are_read(tmp_path: Path, text: str, names: set[str]) -> None:
-    assert read_requirements(write(tmp_path, text)) == names
+def test_names_are_read(text: str, names: set[str]) -> None:
+    found = read(text)
+    assert (found.names, found.problems) == (names, [])
 
 
 @pytest.mark.parametrize(
@@ -58,15 +57,50 @@ def test_names_are_read(tmp_path: Path, text: str, names: set[str]) -> None:
         "--find-links=wheels", "--find-links /home/me/wheels", "--no-index -f wheels",
     ],
 )  # fmt: skip
-def test_line_that_names_a_file_is_refused(tmp_path: Path, line: str) -> None:
-    file = write(tmp_path, f"torch\n\n{line}  # ours\n")
-    with pytest.raises(PackError) as error:
-        read_requirements(file)
-    assert str(error.value) == f"{file}:3: {line!r} names a file that the server does not have"
+def test_line_that_names_a_file_is_refused(line: str) -> None:
+    assert read(f"torch\n\n{line}  # ours\n").problems == [
+        f"r.txt:3: {line!r} names a file that the server does not have"
+    ]
 
 
-def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    file = write(tmp_path, "ä".encode("latin-1"))
-    with pytest.raises(PackError) as error:
-        read_requirements(file)
-    assert str(error.value) == f"{file}: not UTF-8: save it as UTF-8"
+@pytest.mark.parametrize(
+    ("line", "member", "names"),
+    [
+        ("./wheels/own_pkg-1-py3-none-any.whl", "wheels/own_pkg-1-py3-none-any.whl", {"own-pkg"}),
+        ("own-1.tar.gz", "own-1.tar.gz", {"own"}),
+        ("own @ ./x.whl", "x.whl", {"own"}),
+        ("-r more.txt", "more.txt", {"a", "b"}),
+        ("--requirement=sub/more.txt", "sub/more.txt", {"a", "b"}),
+        ("-c pins.txt", "pins.txt", set()),
+        ("-e ./own", "own", set()),
+    ],
+)
+def test_file_that_is_packed_is_no_problem(line: str, member: str, names: set[str]) -> None:
+    found = read(f"{line}\n", {member: b"a\nb==1\n"})
+    assert (found.names, found.problems) == (names, [])
+
+
+def test_files_that_include_each_other_end() -> None:
+    found = read("-r a.txt\n", {"a.txt": b"-r b.txt\nx\n", "b.txt": b"-r a.txt\n-r gone.txt\n"})
+    assert found.names == {"x"}
+    assert found.problems == ["b.txt:2: '-r gone.txt' names a file that the server does not have"]
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("torch\nPyYAML>=6\n", []),
+        ("torch[opt]\nnobody-has_this\n", ["torch", "nobody-has_this"]),
+        ("git+https://example.org/x.git\n", ["git+https://example.org/x.git"]),
+        ("-r https://example.org/r.txt\n", ["-r https://example.org/r.txt"]),
+        ("--index-url https://example.org/simple\n-c https://example.org/c.txt\ntorch\n", []),
+    ],
+)  # fmt: skip
+def test_what_it_may_bring_is_known_of_what_is_installed_here(
+    text: str, unknown: list[str]
+) -> None:
+    assert read(text).unknown == unknown
+
+
+def test_file_that_is_no_text_is_refused() -> None:
+    assert read("ä".encode("latin-1")).problems == ["r.txt: not UTF-8: save it as UTF-8"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.sources import SourceReader
+from archive.rules.imports import CERTAIN, HANDLED, MAYBE
+from archive.sources import Closure, SourceReader
 from pipeline.keys import _DISTRIBUTIONS, installed_versions
 from recipes.errors import PackError
 from tests.archive.test_sources import ONE, PACKAGE, files_of, project
@@ -33,53 +34,22 @@ def test_file_of_the_project_wins_over_a_distribution_of_its_name(tmp_path: Path
     assert found.third_party == ()
 
 
-@pytest.mark.parametrize(
-    ("statement", "required"),
-    [
-        ("import numpy", True),
-        ("from numpy.linalg import norm", True),
-        ("if True:\n    import numpy", True),
-        ("with open('x') as f:\n    import numpy", True),
-        ("try:\n    import numpy\nfinally:\n    pass", True),
-        ("try:\n    import numpy\nexcept ValueError:\n    pass", True),
-        ("try:\n    import numpy\nexcept (KeyError, ValueError):\n    pass", True),
-        ("try:\n    import numpy\nexcept ImportError:\n    pass", False),
-        ("try:\n    import numpy\nexcept ModuleNotFoundError:\n    pass", False),
-        ("try:\n    import numpy\nexcept (ValueError, ImportError):\n    pass", False),
-        ("try:\n    import numpy\nexcept KeyError:\n    pass\nexcept Exception:\n    pass", False),
-        ("try:\n    import numpy\nexcept:\n    pass", False),
-        ("try:\n    if True:\n        import numpy\nexcept ImportError:\n    pass", False),
-        ("try:\n    pass\nexcept ImportError:\n    import numpy", False),
-        ("try:\n    pass\nexcept ImportError:\n    pass\nelse:\n    import numpy", False),
-        ("try:\n    pass\nexcept ImportError:\n    pass\nfinally:\n    import numpy", True),
-        ("with suppress(ImportError):\n    import numpy", False),
-        ("with contextlib.suppress(ModuleNotFoundError):\n    import numpy", False),
-        ("with suppress(KeyError, Exception):\n    import numpy", False),
-        ("with open('x') as f, suppress(ImportError):\n    import numpy", False),
-        ("with suppress(KeyError):\n    import numpy", True),
-        ("with raises(ImportError):\n    import numpy", True),
-        ("if sys.version_info < (3, 9):\n    import numpy", False),
-        ("if sys.version_info[0] > 2:\n    pass\nelse:\n    import numpy", False),
-        ("if x:\n    pass\nelif sys.platform.startswith('win'):\n    import numpy", False),
-        ("if not os.name == 'nt':\n    import numpy", False),
-        ("if x:\n    import numpy\nelif sys.platform == 'win32':\n    pass", True),
-        ("if sys.argv:\n    import numpy", True),
-        ("def f():\n    import numpy", True),
-    ],
-)  # fmt: skip
-def test_import_whose_failure_is_caught_is_not_required(
-    tmp_path: Path, statement: str, required: bool
-) -> None:
-    found = project(tmp_path, {"main.py": statement}).closure(["main.py"])
-    assert found.third_party == ("numpy",)
-    assert found.required == (("numpy",) if required else ())
+def wanted_in(found: Closure) -> dict[str, int]:
+    return {one.module: one.certainty for one in found.wanted}
 
 
-def test_import_that_is_required_anywhere_is_required(tmp_path: Path) -> None:
-    caught = "try:\n    import numpy, torch\nexcept ImportError:\n    pass\n"
-    reader = project(tmp_path, {"main.py": f"{caught}import a", "a.py": "import numpy"})
-    found = reader.closure(["main.py"])
-    assert (found.third_party, found.required) == (("numpy", "torch"), ("numpy",))
+def test_a_file_that_may_not_run_makes_nothing_of_its_imports_certain(tmp_path: Path) -> None:
+    main = "try:\n    import a\nexcept ImportError:\n    pass\nimport b\ndef f():\n    import c\n"
+    files = {"main.py": main, "a.py": "import numpy", "b.py": "import torch", "c.py": "import d",
+             "d.py": "import yaml"}  # fmt: skip
+    found = wanted_in(project(tmp_path, files).closure(["main.py"]))
+    assert found == {"numpy": HANDLED, "torch": CERTAIN, "yaml": MAYBE}
+
+
+def test_a_file_counts_as_the_surest_of_the_ways_that_lead_to_it(tmp_path: Path) -> None:
+    main = "try:\n    import a\nexcept ImportError:\n    pass\nimport b"
+    files = {"main.py": main, "a.py": "import numpy", "b.py": "import a"}
+    assert wanted_in(project(tmp_path, files).closure(["main.py"])) == {"numpy": CERTAIN}
 
 
 def test_file_of_the_project_is_followed_also_where_its_failure_is_caught(tmp_path: Path) -> None:
@@ -119,7 +89,7 @@ def test_module_of_the_project_that_is_not_there_is_told(
     tmp_path: Path, statement: str, missing: set[str]
 ) -> None:
     found = project(tmp_path, {**NAMESPACE, "main.py": statement}).closure(["main.py"])
-    assert set(found.missing) == missing
+    assert {one.module for one in found.wanted if one.is_ours and one.certainty} == missing
 
 
 @pytest.mark.parametrize(
@@ -135,7 +105,7 @@ def test_relative_module_that_is_not_there_is_told(
     tmp_path: Path, statement: str, missing: set[str]
 ) -> None:
     found = project(tmp_path, {**PACKAGE, "pkg/main.py": statement}).closure(["pkg/main.py"])
-    assert set(found.missing) == missing
+    assert {one.module for one in found.wanted if one.is_ours and one.certainty} == missing
 
 
 def test_given_file_counts_as_the_projects_and_comes_before_it(tmp_path: Path) -> None:
@@ -155,14 +125,16 @@ def test_file_from_elsewhere_is_followed_as_if_it_stood_at_the_root(tmp_path: Pa
     (file.parent / "sibling.py").write_text("")
     found = reader.closure_at_root(file)
     assert set(found.files) == ONE
-    assert found.third_party == found.required == ("sibling", "torch")
+    assert found.third_party == ("sibling", "torch")
+    assert wanted_in(found) == {"sibling": CERTAIN, "torch": CERTAIN}
 
 
 def test_file_at_the_root_may_try_the_package_that_it_is_in(tmp_path: Path) -> None:
     caught = "try:\n    from .net import Net\nexcept ImportError:\n    from net import Net\n"
     reader = project(tmp_path, {"handler.py": caught, "net.py": "import torch"})
     found = reader.closure_at_root(tmp_path / "handler.py")
-    assert (set(found.files), found.required, found.missing) == ({"net.py"}, ("torch",), ())
+    assert set(found.files) == {"net.py"}
+    assert wanted_in(found) == {".net": HANDLED, "torch": MAYBE}
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ STORE = "models.m1.url: model_store"
         ({"flow.txt": FLOW}, {"handler": "flow.txt"},
          "flow.txt: TorchServe imports it by its name: call it as in handler.py"),
         ({"flow.py": f"import nobody_has_this\n{FLOW}"}, {},
-         "flow.py: imports nobody_has_this, which is neither in . nor installed here: if it is "
+         "flow.py:1: imports nobody_has_this, which is neither in . nor installed here: if it is "
          "yours, name the folder that it is in with --source-root; if the server has it, "
          "--provided nobody_has_this"),
         ({"b/flow.yaml": ""}, {"extra_files": "b/flow.yaml"},

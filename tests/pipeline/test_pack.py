@@ -88,7 +88,7 @@ def test_short_options_and_lists_mean_what_they_mean_to_torch_model_archiver() -
 REFUSED = {
     "a file that is not there": (["--serialized-file", "gone.pt"], "--serialized-file gone.pt: no"),
     "a collision": (["--extra-files", "handler.py,x/handler.py"], "handler.py: handler.py and x/"),
-    "an import": (["--handler", "lacking.py"], "lacking.py: imports gone_gone, which is neither"),
+    "an import": (["--handler", "lacking.py"], "lacking.py:1: imports gone_gone, which is neither"),
     "a folder that cannot be made": (["--export-path", "model.pt/out"], "model.pt/out: Not a dir"),
     "an archive that is there": ([], "tiny.mar: is there already; --force replaces it"),
 }

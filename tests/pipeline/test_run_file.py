@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pipeline.cli import main
 from tests.archive.unproven import make, packing
@@ -116,3 +117,26 @@ def test_debugger_stops_in_the_handler_and_its_error_shows_its_line() -> None:
     lines = done.stderr.splitlines()
     assert lines[-1] == "ValueError: asked"
     assert lines[-2].strip() == 'raise ValueError(body["raise"])'
+
+
+def test_what_torch_says_of_its_own_calls_is_not_shown_and_what_a_handler_says_is() -> None:
+    source = (
+        "import warnings\nimport torch\n"
+        "def handle(data, context):\n"
+        "    if data is None:\n"
+        "        path = context.system_properties['model_dir'] + '/model.pt'\n"
+        "        torch.jit.load(path)\n"
+        "        warnings.warn('told by the handler', FutureWarning, stacklevel=1)\n"
+        "        return None\n"
+        "    return ['yes']\n"
+    )
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), "model.pt")
+    make({"handler.py": source})
+    packing(force=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", "tiny.mar", "three.bin"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "yes\n")
+    assert "is deprecated" not in done.stderr
+    assert "FutureWarning: told by the handler" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_unproven_archive_in_a_store_is_refused(store: Path, unproven: Path, cap
     assert verify_files([], store, as_json=False) == 4
     assert capsys.readouterr().out == (
         f"{store / 'stranger.mar'}: carries no proof; build it from a recipe\n"
+        f"  `rm {store / 'stranger.mar'}` removes it from the store\n"
     )
 
 
@@ -136,8 +138,27 @@ def test_unproven_archive_with_problems_is_told_those_only(
     changes = {PROOF: None, INVENTORY: None, "handlers/classify_image.py": None}
     rewrite(mar, store / "tiny_image.mar", changes)
     assert verify_files([], store, as_json=False) == 4
-    (line,) = capsys.readouterr().out.splitlines()
+    line, _ = capsys.readouterr().out.splitlines()
     assert "handlers/classify_image.py is not in the archive" in line
+
+
+@pytest.mark.parametrize("name", ["stranger.mar", "it's one.mar", "$(x).mar"])
+def test_refused_archive_in_a_store_comes_with_the_command_that_removes_it(
+    name: str, store: Path, unproven: Path, capsys: Out
+) -> None:
+    (store / "tiny_image.mar").unlink()
+    shutil.copy(unproven, store / name)
+    assert verify_files([], store, as_json=False) == 4
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("  `rm ")
+    command = last.partition("`")[2].rpartition("`")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert [*store.iterdir()] == []
+
+
+def test_refused_archive_elsewhere_is_nobodys_to_remove(damaged: Path, capsys: Out) -> None:
+    assert verify_files([damaged], as_json=False) == 4
+    assert "rm " not in capsys.readouterr().out
 
 
 def test_what_should_not_be_in_a_store_is_told_first(store: Path, capsys: Out) -> None:
@@ -145,7 +166,7 @@ def test_what_should_not_be_in_a_store_is_told_first(store: Path, capsys: Out) -
     shutil.copy(store / "tiny_image.mar", store / "twin.mar")
     assert verify_files([], store, as_json=False) == 4
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
-    assert lines[0] == f"{store / 'notes.txt'}: is no archive: remove it"
+    assert lines[0] == f"{(notes := store / 'notes.txt')}: is no archive: `rm {notes}` removes it"
     assert lines[1].startswith(f"{store / 'twin.mar'}: tiny_image 1.2 is tiny_image.mar already")
     # And each archive is looked at all the same.
     assert [line.partition(" · ")[0] for line in lines[2:]] == [
@@ -157,7 +178,9 @@ def test_store_as_json_says_what_should_not_be_there(store: Path, capsys: Out) -
     (store / "notes.txt").write_text("remember")
     assert verify_files([], store, as_json=True) == 4
     told = json.loads(capsys.readouterr().out)
-    assert told["problems"] == [f"{store / 'notes.txt'}: is no archive: remove it"]
+    assert told["problems"] == [
+        f"{(notes := store / 'notes.txt')}: is no archive: `rm {notes}` removes it"
+    ]
     assert told["archives"][str(store / "tiny_image.mar")]["proven"]
 
 

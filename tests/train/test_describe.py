@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
 from recipes.types import Transfer
-from tests.train.conftest import image_recipe
+from tests.train.conftest import image_recipe, table_recipe
 from train.describe import describe
 from train.models import small_cnn
 from train.models.torchvision import build
@@ -46,3 +48,121 @@ def test_no_hook_is_left() -> None:
     network = small_cnn.build((1, 8, 8), 3, width=4)
     describe(network, image_recipe(), torch.zeros(1, 1, 8, 8))
     assert not any(module._forward_hooks for module in network.modules())
+
+
+class Held(nn.Module):
+    """Parameters of its own, around a layer whose weights it takes without calling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.taken = nn.Linear(3, 4)
+        self.twice = nn.Linear(4, 4)
+        self.never = nn.Linear(5, 5)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.linear(inputs * self.scale, self.taken.weight, self.taken.bias)
+        output: torch.Tensor = self.head(self.twice(self.twice.forward(self.twice(hidden))))
+        return output
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+        self.two.weight = self.one.weight
+        self.again = self.one
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.head(self.again(self.two(self.one(inputs))))
+        return output
+
+
+class Attending(nn.Module):
+    def __init__(self, **options: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, **options)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.head(self.encoder(inputs.unsqueeze(1)).mean(1))
+        return output
+
+
+def parametrised() -> nn.Module:
+    return nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(3, 6)),
+        nn.ReLU(),
+        parametrizations.orthogonal(nn.Linear(6, 6)),
+        parametrizations.spectral_norm(nn.Linear(6, 2)),
+    )
+
+
+def recurrent() -> nn.Module:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(3, 5, batch_first=True), nn.Linear(5, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = self.head(self.lstm(inputs.unsqueeze(1))[0][:, -1])
+            return output
+
+    return Last()
+
+
+NETWORKS = {
+    "held": (Held, 3),
+    "tied": (Tied, 3),
+    "attention": (Attending, 4),
+    "attention, norm first": (lambda: Attending(norm_first=True), 4),
+    "parametrised": (parametrised, 3),
+    "recurrent": (recurrent, 3),
+    "scripted": (lambda: nn.Sequential(torch.jit.script(nn.Linear(3, 4)), nn.Linear(4, 2)), 3),
+    "one layer": (lambda: nn.Linear(3, 2), 3),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_parameter_is_listed_once(name: str) -> None:
+    build, width = NETWORKS[name]
+    network = build()
+    whole = sum(parameter.numel() for parameter in network.parameters())
+    stages = describe(network, table_recipe(), torch.ones(1, width))
+    assert sum(layer.parameters for stage in stages for layer in stage.layers) == whole
+    assert sum(stage.parameters for stage in stages) == whole
+    names = [layer.name for stage in stages for layer in stage.layers]
+    assert len(names) == len(set(names))
+
+
+def listed(network: nn.Module, width: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    stages = describe(network, table_recipe(), torch.ones(1, width))
+    layers = [layer for stage in stages for layer in stage.layers]
+    return {layer.name: (layer.kind, layer.output, layer.parameters) for layer in layers}
+
+
+def test_attention_is_listed_with_its_weights() -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    found = listed(Attending(), 4)
+    assert found["encoder.layers.0.self_attn"] == ("MultiheadAttention", (1, 4), 60)
+    assert found["encoder.layers.1.self_attn.out_proj"][2] == 20
+    assert found["encoder.layers.1.linear1"] == ("Linear", (1, 8), 40)
+    assert torch.backends.mha.get_fastpath_enabled() is before
+
+
+def test_layer_that_is_not_called_stands_where_it_was_registered() -> None:
+    found = listed(Held(), 3)
+    assert [*found] == ["(whole)", "taken", "twice", "never", "head"]
+    assert found["(whole)"] == ("Held", (2,), 3)
+    assert found["taken"] == ("Linear", (), 16)
+
+
+def test_parametrised_layer_is_one_layer() -> None:
+    found = listed(parametrised(), 3)
+    assert [(name, kind) for name, (kind, _, _) in found.items()] == [
+        ("0", "Linear"), ("1", "ReLU"), ("2", "Linear"), ("3", "Linear")
+    ]  # fmt: skip
+    assert found["0"][1:] == ((6,), 3 * 6 + 6 + 6)

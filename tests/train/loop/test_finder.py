@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from tests.train.test_fit import rows
 from train.loop.finder import LEAST, MOST, STEPS, find_rate
 from train.loop.run import Run
 from train.machine import set_determinism
+from train.record import RatesFound
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -59,3 +62,33 @@ def test_a_loss_that_is_never_finite_is_no_rate() -> None:
     run = Run(Broken(3, 1), rows(64), table_recipe(batch_size=8))
     with pytest.raises(TrainError, match="the loss is not finite, or rises at once: 0 batches"):
         find_rate(run, lambda *_: None)
+
+
+class Noisy(Run):
+    """Of some batches, the loss says little about the network."""
+
+    factors: ClassVar[dict[int, float]] = {}
+    count = 0
+
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, bool]:
+        loss, moved = super().step(inputs, targets)
+        self.count += 1
+        return loss * self.factors.get(self.count, 1.0), moved
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [{1: 1e-4}, {1: 1e4}, {1: 0.0}, {2: 1e-3}, {3: 100.0}, {9: 1e-4}, {30: 1e3}, {1: 1e4, 5: 1e-4}],
+)
+def test_a_noisy_batch_decides_nothing(factors: dict[int, float]) -> None:
+    def search(factors: dict[int, float]) -> RatesFound:
+        set_determinism(0, 1)
+        recipe = table_recipe(batch_size=8, optimizer="sgd", weight_decay=0)
+        run = Noisy(nn.Linear(3, 1), rows(64), recipe)
+        run.factors = factors
+        return find_rate(run, lambda *_: None)
+
+    calm, noisy = search({}), search(factors)
+    assert noisy.suggested / calm.suggested == pytest.approx(1, rel=0.5)
+    assert noisy.steepest / calm.steepest == pytest.approx(1, rel=0.5)
+    assert abs(len(noisy.rates) - len(calm.rates)) <= 2
