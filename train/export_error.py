@@ -10,13 +10,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from recipes.errors import ExportError, MarwrightError
 from train.places import frames_in, frames_of, innermost, made_at
+
+if TYPE_CHECKING:
+    from recipes.types import Recipe
 
 # A sentence that helps nobody who did not write the exporter.
 _BOILERPLATE = re.compile(
@@ -64,6 +67,18 @@ def told_as_export_error(what: str, network: nn.Module) -> Iterator[None]:
     # torch, its exporter, onnx and a person's own forward have no other base in common.
     except Exception as error:
         raise ExportError(told(what, error, network)) from error
+
+
+@contextmanager
+def of_factory(recipe: Recipe) -> Iterator[None]:
+    """Have an `ExportError` of the block name the person's file, where it does not already."""
+    try:
+        yield
+    except ExportError as error:
+        file = recipe.model.factory
+        if file.endswith(".py") and file not in str(error):
+            raise ExportError(f"{file}: {error}") from error
+        raise
 
 
 def told(what: str, error: BaseException, network: nn.Module) -> str:

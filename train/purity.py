@@ -6,7 +6,7 @@ exporter seldom says so. Nor can what only mixed precision makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,29 @@ def _drawing(network: nn.Module, inputs: torch.Tensor) -> list[str]:
         network(inputs.clone())
     found: list[str] = random.found
     return found
+
+
+def refuse_changed(
+    network: nn.Module, prepare: Callable[[nn.Module], nn.Module], inputs: torch.Tensor
+) -> nn.Module:
+    """Return a prepared network. Raises `ExportError` where that changes what it answers.
+
+    So it does where training ran on other weights than those that a network shows, as an `nn.LSTM`
+    does whose weights are parametrised.
+    """
+    network.eval()
+    with inference(), told_as_export_error("the model fails in eval mode", network):
+        before = network(inputs.clone())
+    prepared = prepare(network)
+    with inference(), told_as_export_error("the prepared model fails", prepared):
+        after = prepared(inputs.clone())
+    refuse_other_answers(after, len(inputs))
+    if not alike(before, after, part=_CLOSE):
+        raise ExportError(
+            "the model answers otherwise once its parametrisations, norms and masks of weights are "
+            "evaluated: its layers do not compute with the weights that they show"
+        )
+    return prepared
 
 
 def refuse_dependent(network: nn.Module, shape: tuple[int, ...], dtype: Dtype) -> None:
