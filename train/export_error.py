@@ -27,7 +27,7 @@ _BOILERPLATE = re.compile(
     r"If you absolutely need this.*|Please see the following.*|For the potential source.*|"
     r"https?://\S+|Failure message: .*|\(Size-like symbols:.*?\)|\(unhinted:[^)]*\))"
 )
-_LONGEST = 240
+_LONGEST = 160
 _NAMES_AN_OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized)(?:::|\.)\w+(?:\.\w+)?")
 # What can stand for an operator that ONNX has not.
 _INSTEAD = {
@@ -122,7 +122,9 @@ def _of_node(chain: list[BaseException], network: nn.Module) -> tuple[str, str, 
         path = next((str(each[0]) for each in reversed(stack.values())), "")
         path = path.removeprefix("L['self'].")
         place = innermost(frames_in(str(node.meta.get("stack_trace") or "")))
-        return _shown(node.target), place or _made_at(path, network), path
+        # A decomposition's parts are nothing that a person wrote.
+        written = node.meta.get("original_aten") or node.target
+        return _shown(written), place or _made_at(path, network), path
     for frame in _frames(chain):
         for value in frame.f_locals.values():
             if isinstance(value, torch._ops.OpOverload):
@@ -296,7 +298,9 @@ def plain(error: BaseException) -> str:
     """
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     text = " ".join(_BOILERPLATE.sub("", lines[0]).split()) if lines else ""
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} …"
+    if len(text) > _LONGEST:
+        text = text.partition(". ")[0]
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} …"
     kind = type(error).__name__
     if type(error) in (RuntimeError, ValueError, TypeError) and text:
         return text.rstrip(".:")

@@ -165,5 +165,5 @@ def _without_parametrisations(path: str, module: nn.Module) -> None:
             )
         if getattr(listed, "is_tensor", False):
             # A tensor of its own: torch writes into this one, which others may share.
-            listed.original = nn.Parameter(value.detach().clone())
+            listed.original = nn.Parameter(listed.original.detach().clone())
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
