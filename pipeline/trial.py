@@ -45,13 +45,16 @@ def try_export(job: Job, network: nn.Module, spec: PreprocessSpec, outputs: int)
 
     Raises `ExportError` with what the steps after training would say.
     """
+    from train.export_error import of_factory
+
     passed = job.out.parent / "state" / PASSED
     key = _key(job, spec, outputs)
     if passed.exists() and passed.read_text(encoding="utf-8") == key:
         return
     job.progress(0, job.recipe.fit.epochs, "trying the export of the untrained network")
-    if said := _in_a_fork(lambda: tried(network, job.recipe, spec)):
-        raise ExportError(said)
+    with of_factory(job.recipe):
+        if said := _in_a_fork(lambda: tried(network, job.recipe, spec)):
+            raise ExportError(said)
     write_bytes(passed, key.encode())
 
 
@@ -74,14 +77,14 @@ def tried(network: nn.Module, recipe: Recipe, spec: PreprocessSpec) -> None:
     from archive.parity.backends import onnx_backend, reference_backend
     from archive.quantise.graph import layers_of, read_graph
     from train.examples import drawn
-    from train.export_error import of_factory, told_as_export_error
+    from train.export_error import told_as_export_error
     from train.inference import for_inference
     from train.purity import alike, refuse_changed, refuse_dependent
     from train.trace import trace
 
     shape, dtype, export = spec.shape, spec.dtype, recipe.export
     inputs = drawn(_ROWS, shape, dtype, torch.Generator().manual_seed(4))
-    with tempfile.TemporaryDirectory() as folder, of_factory(recipe):
+    with tempfile.TemporaryDirectory() as folder:
         network = refuse_changed(network, for_inference, inputs)
         trace(network, shape, Path(folder), dtype=dtype, precision=export.precision)
         refuse_dependent(network, shape, dtype)
@@ -125,9 +128,9 @@ def _in_a_fork(work: Callable[[], None]) -> str:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code and not text:
-        how = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         hint = "; out of memory?" if code == -signal.SIGKILL else ""
-        return f"the export of the untrained network was {how}{hint}"
+        return f"the export of the untrained network {how}{hint}"
     return text
 
 
