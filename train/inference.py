@@ -165,5 +165,7 @@ def _without_parametrisations(path: str, module: nn.Module) -> None:
             )
         if getattr(listed, "is_tensor", False):
             # A tensor of its own: torch writes into this one, which others may share.
-            listed.original = nn.Parameter(listed.original.detach().clone())
+            original = listed.original
+            assert isinstance(original, torch.Tensor)
+            listed.original = nn.Parameter(original.detach().clone())
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)

@@ -45,7 +45,7 @@ class Network(nn.Module):
 
     def __init__(self, forward: Forward, layer: nn.Module | None = None, features: int = 4) -> None:
         super().__init__()
-        self.layer = layer or nn.Identity()
+        self.layer = nn.Identity() if layer is None else layer
         self.head = nn.Linear(features, 3)
         self._forward = forward
 
@@ -91,6 +91,11 @@ class Straight(torch.autograd.Function):
         return gradient
 
 
+@torch.compile(backend="eager")
+def doubled(rows: torch.Tensor) -> torch.Tensor:
+    return rows * 2
+
+
 def through(layer: nn.Module, features: int = 4) -> Network:
     return Network(lambda net, rows: net.head(net.layer(rows)), layer, features)
 
@@ -132,9 +137,9 @@ WORK: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "spectral norm": (lambda: through(parametrizations.spectral_norm(nn.Linear(4, 4))), ROW),
     "weight norm of old": (lambda: through(weight_norm(nn.Linear(4, 4))), ROW),
     "pruned": (lambda: through(pruned()), ROW),
-    "torch.compile": (lambda: through(torch.compile(nn.Linear(4, 4))), ROW),
+    "torch.compile": (lambda: through(torch.compile(nn.Linear(4, 4), backend="eager")), ROW),
     "compiled function": (
-        lambda: Network(lambda net, rows: net.head(torch.compile(torch.tanh)(rows))), ROW,
+        lambda: Network(lambda net, rows: net.head(doubled(rows))), ROW,
     ),
     "DataParallel": (lambda: nn.DataParallel(nn.Linear(4, 3)), ROW),
     "any arguments": (AnyArguments, ROW),
