@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 # Beside the records of steps; it names the key of what passed.
 PASSED = "export_tried"
-# Of the largest output: the network is random, and the gate will look closely.
-_CLOSE = 1e-3
 _ROWS = 3
 
 
@@ -79,7 +77,7 @@ def tried(network: nn.Module, recipe: Recipe, spec: PreprocessSpec) -> None:
     from train.examples import drawn
     from train.export_error import told_as_export_error
     from train.inference import for_inference
-    from train.purity import alike, refuse_changed, refuse_dependent
+    from train.purity import most_apart, refuse_changed, refuse_dependent
     from train.trace import trace
 
     shape, dtype, export = spec.shape, spec.dtype, recipe.export
@@ -99,7 +97,7 @@ def tried(network: nn.Module, recipe: Recipe, spec: PreprocessSpec) -> None:
             found = onnx_backend(path, optimised=True, threads=1, dtype=dtype)(inputs.numpy())
         except (ParityError, RuntimeError) as error:
             raise ExportError(f"onnxruntime fails: {error}") from error
-        if not alike(torch.from_numpy(expected), torch.from_numpy(found), part=_CLOSE):
+        if most_apart(torch.from_numpy(expected), torch.from_numpy(found)):
             raise ExportError(
                 "the ONNX file answers otherwise than the model: look for a branch on "
                 "torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()"

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import torch
+from torch import nn
 
 from archive.files import sha256_file
-from pipeline.trial import PASSED, _in_a_fork
+from handlers.spec import ImageSpec
+from pipeline.trial import PASSED, _in_a_fork, tried
 from recipes.errors import ExportError
+from recipes.types import Export
 from tests.projects import built, edit, make_project, pipeline
+from tests.train.conftest import image_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -149,6 +157,47 @@ def test_what_can_be_is_tried_once_and_trains_as_if_it_had_not_been(project: Pat
     edit(project, "user/net.py", "nn.Linear(16, outputs)", "nn.Linear(17, outputs)")
     built(project, "train", "--model=orthogonal")
     assert passed.read_text(encoding="utf-8") != key
+
+
+class Otherwise(nn.Module):
+    """Answers otherwise where torch's exporter looks at it, which torch says nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(rows.flatten(1))
+        return outputs + 1 if torch.compiler.is_compiling() else outputs
+
+
+class Among(Otherwise):
+    """Answers a row by its neighbours, as no norm of a batch should."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head((rows - rows.mean(0)).flatten(1))
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("network", "export", "said"),
+    [
+        (Otherwise, {}, r"the ONNX file answers otherwise than the model: .*is_compiling"),
+        (Among, {}, "answers a sample otherwise when others stand beside it in a batch"),
+        (lambda: nn.Flatten(), {"precision": "int8"}, "the model has nothing to make int8 of"),
+    ],
+    ids=["compiled", "among others", "int8"],
+)
+def test_what_the_gate_would_say_is_said_before(
+    network: Callable[[], nn.Module], export: dict[str, Any], said: str
+) -> None:
+    spec = ImageSpec(
+        channels=1, height=2, width=2, fit="stretch", interpolation="bilinear", mean=(0.0,),
+        std=(1.0,),
+    )  # fmt: skip
+    recipe = msgspec.structs.replace(image_recipe(), export=Export(**export))
+    with pytest.raises(ExportError, match=said):
+        tried(network(), recipe, spec)
 
 
 def test_a_copy_that_ends_without_a_word_is_told_of() -> None:
