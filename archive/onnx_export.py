@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -13,8 +15,12 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from archive.onnx_session import named_node, open_session, told
 from recipes.errors import ExportError
 from train.examples import zeros
+from train.export_error import told_as_export_error
+from train.inference import for_inference, inference
+from train.places import frames_in, innermost
 
 if TYPE_CHECKING:
     from handlers.spec import Dtype
@@ -47,8 +53,8 @@ def export_onnx(
     Raises `ExportError` when the exporter fails, gives another opset, or loses a dynamic axis,
     and when the ONNX checker refuses the file.
     """
-    model.eval()
     exported = export_program(model, shape, opset, dynamic or {}, dtype).model
+    places = {node.name or "": _place(node) for node in exported.graph.all_nodes()}
     for graph in (exported.graph, *(f.graph for f in exported.functions.values())):
         _strip(graph)
     exported.metadata_props.clear()
@@ -65,7 +71,31 @@ def export_onnx(
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{ONNX}: the ONNX checker refuses it: {error}") from error
+    _check_loads(path, places)
     return path
+
+
+def _place(node: ir.Node) -> str:
+    """Return the operator of torch's that a node was made for, and its line in the source."""
+    operator = node.metadata_props.get("pkg.torch.onnx.fx_node", "")
+    found = re.search(r"torch\.ops\.(\w+\.\w+)", operator)
+    place = innermost(frames_in(node.metadata_props.get("pkg.torch.onnx.stack_trace", "")))
+    return ": ".join(each for each in (place, found[1] if found else "") if each)
+
+
+def _check_loads(path: Path, places: Mapping[str, str]) -> None:
+    """Load the file as it is judged and served. Raises `ExportError` where onnxruntime cannot."""
+    for optimised in (False, True):
+        try:
+            open_session(path, optimised=optimised, threads=1)
+        # Its exceptions share no public base but this one.
+        except Exception as error:
+            said = told(error)
+            place = places.get(named_node(said), "")
+            raise ExportError(
+                f"{place + ': ' if place else ''}onnxruntime cannot run what the model exports to: "
+                f"{said}: compute it from other operators, in float32"
+            ) from error
 
 
 def export_program(
@@ -76,6 +106,7 @@ def export_program(
     dtype: Dtype = "float32",
 ) -> torch.onnx.ONNXProgram:
     """Return what torch's exporter makes of a model. Raises `ExportError` when it fails."""
+    model = for_inference(model)
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, (name, least, most) in dynamic.items():
         axes[axis + 1] = torch.export.Dim(name, min=least, max=most)
@@ -89,7 +120,8 @@ def export_program(
             r"The \.grad attribute of a Tensor",
         ):
             warnings.filterwarnings("ignore", said, UserWarning)
-        try:
+        warnings.filterwarnings("ignore", r"The tensor attribute .* assigned during export")
+        with inference(), told_as_export_error("the model cannot be exported to ONNX", model):
             program = torch.onnx.export(
                 model,
                 (zeros(2, shape, dtype),),
@@ -97,14 +129,18 @@ def export_program(
                 opset_version=opset,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=(axes,),
+                dynamic_shapes=_dynamic_shapes(model, axes),
                 verbose=False,
             )
-        except torch.onnx.errors.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ExportError(f"the model cannot be exported to ONNX: {reason}") from error
     assert program is not None
     return program
+
+
+def _dynamic_shapes(model: nn.Module, axes: dict[int, Any]) -> tuple[Any, ...]:
+    """Return the axes that vary, as a `forward(self, *inputs)` wants them where it is one."""
+    first = next(iter(inspect.signature(model.forward).parameters.values()), None)
+    several = first is not None and first.kind is inspect.Parameter.VAR_POSITIONAL
+    return ((axes,),) if several else (axes,)
 
 
 def _strip(graph: ir.Graph) -> None:
@@ -135,6 +171,12 @@ def _check_declared(
                 f"{value.name}: the batch axis is fixed at {value.shape and value.shape[0]}: the "
                 "model bakes a batch size into its graph"
             )
+    if (given := [value.dtype for value in exported.graph.outputs]) != [ir.DataType.FLOAT]:
+        kinds = ", ".join(str(kind) for kind in given) or "nothing"
+        raise ExportError(
+            f"the model gives {kinds}, and exports promise one float32 tensor: return that alone, "
+            "with .float()"
+        )
     for axis, (name, least, most) in dynamic.items():
         [value] = exported.graph.inputs
         assert value.shape is not None

@@ -40,6 +40,22 @@ def open_session(
     )
 
 
+# How onnxruntime names the node that fails: while it runs, is loaded, is optimised.
+_NAMED = (
+    re.compile(r"running \w+ node\. Name:\s*'(?P<name>[^']*)'"),
+    re.compile(r"Node:?\s*\((?P<name>[^)]*)\)\s*Op:?\s*\(\w+\)"),
+    re.compile(r"of node \((?P<name>[^)]*)\)"),
+    re.compile(r'In Node, \("(?P<name>[^"]*)", \w+,'),
+    re.compile(r"node with name '(?P<name>[^']*)'"),
+)
+
+
+def named_node(error: str) -> str:
+    """Return the name of the node that an error of onnxruntime's is about; empty without one."""
+    found = next(filter(None, (pattern.search(error) for pattern in _NAMED)), None)
+    return found["name"] if found else ""
+
+
 def told(error: BaseException) -> str:
     """Return what onnx or onnxruntime says, in one line and without the folders it was built in."""
     return _BUILT_IN.sub("", " ".join(str(error).split())) or type(error).__name__

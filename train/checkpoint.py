@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from handlers.spec import PreprocessSpec, TableSpec, spec_to_dict
 from recipes.errors import TrainError
+from train.inference import for_inference
 from train.learned import LEARNED, write_learned
 from train.model import build_model, fill
 from train.types import Checkpoint, Meta, Opened, Splits, read_meta, write_meta
@@ -117,10 +118,11 @@ def open_checkpoint(files: Mapping[str, Path]) -> Checkpoint:
 
 
 def load_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> nn.Module:
-    """Rebuild the trained network in eval mode, on the CPU.
+    """Rebuild the trained network on the CPU, as `for_inference` prepares it.
 
-    Raises `TrainError` when the weights are not those of this network.
+    Raises `TrainError` when the weights are not those of this network, and `ExportError` where it
+    cannot be prepared.
     """
     model = build_model(recipe, checkpoint.meta.spec.shape, checkpoint.meta.outputs)
     load_weights(model, checkpoint.weights)
-    return model.eval()
+    return for_inference(model)

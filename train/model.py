@@ -16,6 +16,7 @@ from handlers.spec import IDS, PADDING, Dtype
 from recipes.errors import RecipeError
 from recipes.types import TextPreprocess, Transfer
 from train.examples import zeros
+from train.places import noting_where_made
 from train.stages import called, stages_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
             f"{_said(error)}"
         ) from error
     try:
-        network = module.build(shape, outputs, **model.arguments)
+        with noting_where_made():
+            network = module.build(shape, outputs, **model.arguments)
     except Exception as error:
         raise RecipeError(
             f"{where}: [model.params]: {_place(error, model.file)} refuses {model.arguments} for "

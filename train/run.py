@@ -52,14 +52,16 @@ def train(
     parent: Checkpoint | None = None,
     resumed: State | None = None,
     keep: Callable[[State], None] = lambda _: None,
+    before: Callable[[Ready], None] = lambda _: None,
 ) -> Checkpoint:
     """Train a recipe's model and write it all to `out`.
 
     `parent` is the checkpoint of the recipe that this one starts from; for `resumed` and `keep`
-    see `fit`. Raises `TrainError` where the metric is below what the recipe asks for, or not above
-    its baseline.
+    see `fit`. `before` is called with all that the first epoch begins with, and may raise. Raises
+    `TrainError` where the metric is below what the recipe asks for, or not above its baseline.
     """
     ready = prepare(recipe, root, parent)
+    before(ready)
     return learn(
         ready.network, ready.opened, ready.spec, recipe, out, progress,
         start=ready.start, resumed=resumed, keep=keep,

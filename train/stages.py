@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 # Of all batch norms; torch exports no public name for it.
@@ -136,7 +137,12 @@ def called(network: nn.Module) -> Iterator[list[str]]:
     def note(name: str) -> Callable[[nn.Module, object], None]:
         return lambda *_: names.append(name)
 
-    hooks = [m.register_forward_pre_hook(note(name)) for name, m in network.named_modules()]
+    hooks = [
+        module.register_forward_pre_hook(note(name))
+        for name, module in network.named_modules()
+        # These take no hooks; that they cannot be exported is told where that is tried.
+        if not isinstance(module, torch.jit.ScriptModule)
+    ]
     try:
         yield names
     finally:

@@ -22,7 +22,11 @@ from torch.jit._trace import TracerWarning
 
 from recipes.errors import ExportError
 from train.examples import drawn, sizes, zeros
+from train.export_error import place_of, told_as_export_error
+from train.inference import for_inference, inference
+from train.places import innermost
 from train.precision import in_precision
+from train.purity import refuse_impure, refuse_other_answers
 from train.torchscript import normalise
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ ORIGIN = "origin"
 BATCHES = (1, 2, 3, 7)
 # Both sides are float32 on the same kernels; fusion may reorder a sum.
 _RTOL = 1e-4
+_CANNOT = "the model cannot be traced"
 
 
 def trace(
@@ -57,26 +62,26 @@ def trace(
     trace does not follow `in_precision(model, precision)` at every batch size, and of texts at
     every length.
     """
-    network = model.eval()
+    network = for_inference(model)
+    refuse_impure(network, shape, dtype)
     model = in_precision(network, precision)
     atol = 0.0 if model is network else _rounding(network, model, shape, dtype)
     generator = torch.Generator().manual_seed(0)
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    raw, half = folder / "raw.pt", folder / "normalised.pt"
+    with warnings.catch_warnings(record=True) as caught, inference():
         warnings.simplefilter("always")
-        try:
+        with told_as_export_error(_CANNOT, model):
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 model, drawn(2, shape, dtype, generator), check_trace=False
             )
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ExportError(f"the model cannot be traced: {error}") from error
-    _refuse_data_dependence(model, shape, dtype, caught)
-    raw, half = folder / "raw.pt", folder / "normalised.pt"
-    traced.save(str(raw), _extra_files={ORIGIN: origin} if origin else {})
+        _refuse_data_dependence(model, shape, dtype, caught)
+        with told_as_export_error(_CANNOT, model):
+            traced.save(str(raw), _extra_files={ORIGIN: origin} if origin else {})
     normalise(raw, half)
     raw.unlink()
     # What was written is what is checked, and it has its name once it is right.
     written = torch.jit.load(str(half))  # type: ignore[no-untyped-call]
-    check_traced(model, written, shape, dtype=dtype, atol=atol)
+    check_traced(model, written, shape, dtype=dtype, atol=atol, hint=_first_warning(caught))
     return half.rename(folder / TRACED)
 
 
@@ -89,15 +94,13 @@ def _rounding(
     """
     generator = torch.Generator().manual_seed(1)
     inputs = drawn(max(BATCHES), shape, dtype, generator)
-    with torch.inference_mode():
+    with inference():
         expected = network(inputs.clone())
-        try:
+        with told_as_export_error(
+            "the model cannot compute in bfloat16, set [export] precision to another", rounded
+        ):
             # What is NaN in both is no difference.
             return float(torch.nan_to_num(rounded(inputs.clone()) - expected).abs().max())
-        except RuntimeError as error:
-            raise ExportError(
-                f"the model cannot compute in bfloat16, set [export] precision to another: {error}"
-            ) from error
 
 
 def check_traced(
@@ -108,27 +111,30 @@ def check_traced(
     *,
     dtype: Dtype = "float32",
     atol: float = 0.0,
+    hint: str = "",
 ) -> None:
     """Compare both on random inputs of several batch sizes, and of texts at several lengths.
 
     `atol` is the most that outputs may differ by, beside a ten-thousandth of the largest. Raises
-    `ExportError`.
+    `ExportError`, which ends with `hint`: what is known of why they may differ.
     """
+    hint = f" ({hint})" if hint else ""
     generator = torch.Generator().manual_seed(1)
     for batch, of_one in product(batches, sizes(shape, dtype)):
         inputs = drawn(batch, of_one, dtype, generator)
         where = f"batch {batch}" + f" and length {of_one[0]}" * (dtype == "int64")
-        with torch.inference_mode():
+        with inference():
             # Copies, because a model may write into what it is given.
-            expected = model(inputs.clone())
-            if not isinstance(expected, torch.Tensor) or expected.shape[:1] != (batch,):
-                raise ExportError(f"the model gives no tensor of {batch} rows for {batch} samples")
+            with told_as_export_error(f"the model fails at {where}", model):
+                expected = model(inputs.clone())
+            refuse_other_answers(expected, batch)
             try:
                 answer = traced(inputs.clone())
-            except RuntimeError as error:
+            # A trace fails as its operators do, and as TorchScript's interpreter does.
+            except Exception as error:
                 raise ExportError(
                     f"the traced module fails at {where}: does the model bake a batch size "
-                    f"into a reshape? {str(error).strip().splitlines()[-1]}"
+                    f"into a reshape? {str(error).strip().splitlines()[-1]}{hint}"
                 ) from error
         # Of the largest output: an absolute tolerance says nothing of outputs of any size.
         size = float(torch.nan_to_num(expected, nan=0.0, posinf=0.0, neginf=0.0).abs().max())
@@ -143,7 +149,8 @@ def check_traced(
             )
             raise ExportError(
                 f"the traced module differs from the model at {where} {what}: look for "
-                "dropout outside eval mode, or a branch on data"
+                "dropout outside eval mode, a branch on data, or one on torch.jit.is_tracing()"
+                f"{hint}"
             )
 
 
@@ -154,22 +161,41 @@ def _refuse_data_dependence(
     caught: list[warnings.WarningMessage],
 ) -> None:
     """Refuse a model that decides by its data. torch warns of decisions by sizes as well."""
-    if not caught or not _decides_by_data(model, shape, dtype):
+    warned = [each for each in caught if issubclass(each.category, TracerWarning)]
+    if not warned or (error := _decision_by_data(model, shape, dtype)) is None:
         return
-    for warning in caught:
-        if issubclass(warning.category, TracerWarning):
-            place = f"{Path(warning.filename).name}:{warning.lineno}"
-            text = str(warning.message).split(". ")[0]
-            raise ExportError(
-                f"{place}: the model decides by its data, which a trace cannot follow: {text}"
-            )
+    place, text = place_of(error), _first_sentence(warned[0])
+    raise ExportError(
+        f"{place + ': ' if place else ''}the model decides by its data, which a trace cannot "
+        f"follow: {text}: use torch.where in place of a branch, and shapes that no value decides"
+    )
 
 
-def _decides_by_data(model: nn.Module, shape: tuple[int, ...], dtype: Dtype) -> bool:
-    """Whether a forward pass reads a value of a tensor; fake tensors have sizes and no values."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+def _decision_by_data(
+    model: nn.Module, shape: tuple[int, ...], dtype: Dtype
+) -> BaseException | None:
+    """Return what a forward pass without values raises where it reads one: fake tensors have sizes
+    alone.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True), inference():
         try:
             model(zeros(2, shape, dtype))
-        except (DataDependentOutputException, DynamicOutputShapeException):
-            return True
-    return False
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            return error
+        # What fake tensors cannot do, as numpy cannot take them, is no decision.
+        except Exception:  # noqa: BLE001
+            return None
+    return None
+
+
+def _first_warning(caught: list[warnings.WarningMessage]) -> str:
+    """Return what torch warned of first while it traced."""
+    for warning in caught:
+        if issubclass(warning.category, TracerWarning):
+            place = innermost([(warning.filename, warning.lineno)], own_only=True)
+            return f"{place}: {_first_sentence(warning)}" if place else _first_sentence(warning)
+    return ""
+
+
+def _first_sentence(warning: warnings.WarningMessage) -> str:
+    return str(warning.message).split(". ")[0]

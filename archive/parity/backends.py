@@ -17,6 +17,7 @@ from archive.onnx_session import open_session, told
 from archive.parity.float64 import Float64
 from handlers.spec import Dtype
 from recipes.errors import ParityError
+from train.inference import for_inference, inference
 
 # Samples: float32, or int64 of texts.
 Array = NDArray[Any]
@@ -33,12 +34,12 @@ _KINDS: dict[Dtype, str] = {"float32": "tensor(float)", "int64": "tensor(int64)"
 
 def eager_backend(model: nn.Module) -> Run:
     """Return the checkpoint as torch runs it, in eval mode."""
-    return _torch_backend(model.eval())
+    return _torch_backend(for_inference(model))
 
 
 def reference_backend(model: nn.Module) -> Run:
     """Return the checkpoint in float64 throughout: constants and casts inside it are lifted too."""
-    double = _torch_backend(copy.deepcopy(model).eval().double(), torch.float64)
+    double = _torch_backend(copy.deepcopy(for_inference(model)).double(), torch.float64)
 
     def run(inputs: Array) -> Outputs:
         with Float64():  # type: ignore[no-untyped-call]
@@ -49,8 +50,8 @@ def reference_backend(model: nn.Module) -> Run:
 
 def rank_of(model: nn.Module, rows: Array) -> int:
     """Return how many axes a model's outputs have, that of the batch included."""
-    with torch.no_grad():
-        outputs: torch.Tensor = model.eval()(torch.from_numpy(rows.copy()))
+    with inference():
+        outputs: torch.Tensor = for_inference(model)(torch.from_numpy(rows.copy()))
     return outputs.ndim
 
 
@@ -77,7 +78,7 @@ def _torch_backend(
     model: Any, dtype: torch.dtype = torch.float32, *, rank: int | None = None
 ) -> Run:
     def run(inputs: Array) -> Outputs:
-        with torch.no_grad():
+        with inference():
             try:
                 # A copy, because a model may write into what it is given.
                 outputs = model(torch.from_numpy(inputs.copy()))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from handlers.spec import Dtype
 from train.examples import zeros
+from train.inference import inference
 
 # What the rows of a kind may cost together, in floating-point operations of one forward pass
 # each; docs/adr/0009-calibrated-tolerance.md has what they come to.
@@ -67,6 +67,6 @@ def budget_of(
 
 def flops_of(model: nn.Module, shape: tuple[int, ...], dtype: Dtype = "float32") -> int:
     """Count the operations of matrix products and convolutions in one forward pass of one row."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with inference(), FlopCounterMode(display=False) as counter:
         model(zeros(1, shape, dtype))
     return int(counter.get_total_flops())

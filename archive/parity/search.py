@@ -27,6 +27,7 @@ from archive.parity.types import BackendName, Search
 from archive.parity.verdict.judge import in_parts
 from archive.parity.verdict.task import flipped_margin
 from archive.parity.verdict.tolerance import Floats
+from train.inference import uncompiled
 
 # The first step, as a part of the valid range; later ones shrink to a tenth of it.
 _STEP = 0.1
@@ -160,7 +161,7 @@ def _gradient(
 ) -> NDArray[np.float32]:
     """Return the direction to go for each row: down the margin, or up the divergence."""
     inputs = torch.from_numpy(rows).requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), uncompiled():
         # A copy, because a model may write into what it is given.
         outputs = field.eager(inputs.clone())
         outputs = outputs.reshape(len(rows), -1)

@@ -21,16 +21,18 @@ def run(job: Job) -> str:
     from archive.files import sha256_file
     from archive.onnx_export import export_onnx
     from train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
+    from train.export_error import of_factory
 
     checkpoint, export = open_checkpoint(job.inputs), job.recipe.export
     spec = checkpoint.meta.spec
-    path = export_onnx(
-        load_checkpoint(job.recipe, checkpoint),
-        spec.shape,
-        export.opset,
-        job.out,
-        dtype=spec.dtype,
-        dynamic=job.recipe.dynamic_axes,
-        origin=sha256_file(job.inputs[WEIGHTS]),
-    )
+    with of_factory(job.recipe):
+        path = export_onnx(
+            load_checkpoint(job.recipe, checkpoint),
+            spec.shape,
+            export.opset,
+            job.out,
+            dtype=spec.dtype,
+            dynamic=job.recipe.dynamic_axes,
+            origin=sha256_file(job.inputs[WEIGHTS]),
+        )
     return f"opset {export.opset}, {path.stat().st_size / 1024:.0f} KiB"

@@ -17,18 +17,19 @@ def run(job: Job) -> str:
     """Trace the checkpoint and check the trace at several batch sizes."""
     from archive.files import sha256_file
     from train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
+    from train.export_error import of_factory
     from train.trace import BATCHES, trace
 
     checkpoint = open_checkpoint(job.inputs)
-    model, spec = load_checkpoint(job.recipe, checkpoint), checkpoint.meta.spec
-    precision = job.recipe.export.precision
-    trace(
-        model,
-        spec.shape,
-        job.out,
-        dtype=spec.dtype,
-        precision=precision,
-        origin=sha256_file(job.inputs[WEIGHTS]),
-    )
+    spec, precision = checkpoint.meta.spec, job.recipe.export.precision
+    with of_factory(job.recipe):
+        trace(
+            load_checkpoint(job.recipe, checkpoint),
+            spec.shape,
+            job.out,
+            dtype=spec.dtype,
+            precision=precision,
+            origin=sha256_file(job.inputs[WEIGHTS]),
+        )
     computes = "bfloat16, " if precision == "bf16" else ""
     return f"{computes}equal at batches {', '.join(map(str, BATCHES))}"

@@ -14,6 +14,7 @@ from recipes.types import TRAINED_SECTIONS
 
 if TYPE_CHECKING:
     from recipes.types import Recipe
+    from train.run import Ready
 
 # Of the checkpoint of the recipe that this one starts from.
 _PARENT = {
@@ -136,6 +137,7 @@ def _train(job: Job) -> int:
     from archive.files import replacing
     from recipes.types import MAIN_METRIC
     from train import together
+    from train.checkpoint import outputs_of
     from train.loop.run import State
     from train.loop.state import read_state, write_state
     from train.record import Epoch
@@ -164,6 +166,13 @@ def _train(job: Job) -> int:
                 write_state(file, job.key, state)
             kept_at = time.monotonic()
 
+    def try_export(ready: Ready) -> None:
+        if together.rank() == 0:
+            # By name, so that it is not followed: an export is in no training's key.
+            trial = import_module("pipeline.trial")
+            outputs = outputs_of(ready.opened.splits)
+            trial.try_export(job, ready.network, ready.spec, outputs)
+
     state = read_state(job.resume / _STATE, job.key) if together.rank() == 0 else None
     resumed = together.of_first(state)
     if resumed is not None:
@@ -171,8 +180,9 @@ def _train(job: Job) -> int:
     if together.is_first_here():
         try:
             train(
-                recipe, job.root, job.out, job.progress, parent=parent, resumed=resumed, keep=keep
-            )
+                recipe, job.root, job.out, job.progress,
+                parent=parent, resumed=resumed, keep=keep, before=try_export,
+            )  # fmt: skip
         except TrainError:
             _keep_report(job)
             raise

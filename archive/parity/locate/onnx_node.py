@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from torch.onnx import ONNXProgram
 
+from archive.onnx_session import named_node
 from archive.parity.locate.differences import first_difference, fresh_graph, opset_difference
 from archive.parity.locate.fused import locate_fused
 from archive.parity.locate.layers import Compared, Trial, compare_values
@@ -20,13 +20,6 @@ from archive.parity.locate.program import walk
 from archive.parity.types import Divergence
 
 OnnxBackend = Literal["onnx", "onnx optimised", "int8"]
-# How onnxruntime names the node that fails: while it runs, is loaded, is optimised.
-_NAMED = (
-    re.compile(r"running \w+ node\. Name:\s*'(?P<name>[^']*)'"),
-    re.compile(r"Node:?\s*\((?P<name>[^)]*)\)\s*Op:?\s*\(\w+\)"),
-    re.compile(r"of node \((?P<name>[^)]*)\)"),
-    re.compile(r'In Node, \("(?P<name>[^"]*)", \w+,'),
-)
 
 
 def locate_onnx(
@@ -100,8 +93,7 @@ def _differs(
 def _stops(trial: Trial, backend: OnnxBackend, k: float, floor: float, error: str) -> Divergence:
     """Describe the node at which the file stops, or one before it that is wrong already."""
     graph, fresh, says = trial.graph, fresh_graph(trial.program), f"onnxruntime stops: {error}"
-    named = next(filter(None, (pattern.search(error) for pattern in _NAMED)), None)
-    name = named["name"] if named else ""
+    name = named_node(error)
     node = next((each for each in graph.nodes if name and label(each) == name), None)
     different = first_difference(graph, fresh, [node] if node else graph.nodes)
     node = node or (different[0] if different else None)

@@ -31,6 +31,7 @@ from archive.parity.locate.traced_call import (
 )
 from archive.parity.types import Divergence
 from recipes.errors import ParityError
+from train.inference import for_inference, inference
 
 # What a report calls the outermost module, which has no path.
 ROOT = "(root)"
@@ -112,7 +113,7 @@ def first_wrong(
     """
     for compiled in (False, True):
         with torch.jit.optimized_execution(compiled):  # type: ignore[attr-defined]
-            wrong = _watched(eager, _Watch(eager.eval(), loaded, k, floor), inputs)
+            wrong = _watched(eager, _Watch(for_inference(eager), loaded, k, floor), inputs)
         if wrong is not None:
             return wrong
     return None
@@ -124,7 +125,7 @@ def _watched(eager: nn.Module, watch: _Watch, inputs: NDArray[Any]) -> Wrong | N
         hooks.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
         hooks.append(module.register_forward_hook(watch.leave, with_kwargs=True))
     try:
-        with torch.no_grad():
+        with inference():
             eager(torch.from_numpy(inputs))
     finally:
         for hook in hooks:

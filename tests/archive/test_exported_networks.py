@@ -1,0 +1,347 @@
+"""Networks as people write them: both exports answer as they do, or a sentence says what is wrong.
+
+The sentence has the line of the source, the operator where it is one, and a remedy; nothing of an
+exporter's own traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, prune, weight_norm
+from torch.utils.checkpoint import checkpoint
+
+from archive.onnx_export import export_onnx
+from archive.parity.backends import onnx_backend, reference_backend, traced_backend
+from recipes.errors import ExportError
+from train.examples import drawn
+from train.inference import for_inference
+from train.trace import trace
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.onnx,
+    pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*quantization is deprecated:DeprecationWarning"),
+    # What an encoder says of itself when it is made, and the exporter of what it goes through.
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),
+    pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning"),
+]
+
+IMAGE, STEPS, ROW, TEXT = (1, 8, 8), (5, 4), (4,), (16,)
+Forward = Callable[[Any, torch.Tensor], Any]
+
+
+class Network(nn.Module):
+    """A layer of one's own, or none, in a forward, and a head."""
+
+    def __init__(self, forward: Forward, layer: nn.Module | None = None, features: int = 4) -> None:
+        super().__init__()
+        self.layer = nn.Identity() if layer is None else layer
+        self.head = nn.Linear(features, 3)
+        self._forward = forward
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        return self._forward(self, inputs)
+
+
+class OfTexts(nn.Module):
+    """A masked encoder of texts: in eval mode torch would take nested tensors for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(257, 4, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        padding = ids == 0
+        values = self.encoder(self.embedding(ids), src_key_padding_mask=padding)
+        there = (~padding).unsqueeze(2)
+        outputs: torch.Tensor = self.head((values * there).sum(1) / there.sum(1).clamp(min=1))
+        return outputs
+
+
+class AnyArguments(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, *inputs: torch.Tensor, **_: Any) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(inputs[0])
+        return outputs
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, rows: torch.Tensor) -> torch.Tensor:
+        return rows.sign()
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+@torch.compile(backend="eager")
+def doubled(rows: torch.Tensor) -> torch.Tensor:
+    return rows * 2
+
+
+def through(layer: nn.Module, features: int = 4) -> Network:
+    return Network(lambda net, rows: net.head(net.layer(rows)), layer, features)
+
+
+def pruned() -> nn.Module:
+    layer = nn.Linear(4, 4)
+    prune.l1_unstructured(layer, "weight", 0.5)
+    return layer
+
+
+def with_partial() -> nn.Module:
+    network = through(nn.ReLU())
+    network.forward = functools.partial(network.forward)
+    return network
+
+
+def hooked(hook: Callable[..., Any], kind: str = "register_forward_hook") -> nn.Module:
+    layer = nn.Linear(4, 4)
+    getattr(layer, kind)(hook)
+    return through(layer)
+
+
+def kept(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+    module.kept = output
+
+
+def without_gradients(net: Any, rows: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        values = net.layer(rows)
+    return net.head(values)
+
+
+def attended(net: Any, steps: torch.Tensor) -> torch.Tensor:
+    return net.head(net.layer(steps, steps, steps)[0].mean(1))
+
+
+WORK: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "orthogonal": (lambda: through(parametrizations.orthogonal(nn.Linear(4, 4))), ROW),
+    "spectral norm": (lambda: through(parametrizations.spectral_norm(nn.Linear(4, 4))), ROW),
+    "weight norm of old": (lambda: through(weight_norm(nn.Linear(4, 4))), ROW),
+    "pruned": (lambda: through(pruned()), ROW),
+    "torch.compile": (lambda: through(torch.compile(nn.Linear(4, 4), backend="eager")), ROW),
+    "compiled function": (
+        lambda: Network(lambda net, rows: net.head(doubled(rows))), ROW,
+    ),
+    "DataParallel": (lambda: nn.DataParallel(nn.Linear(4, 3)), ROW),
+    "any arguments": (AnyArguments, ROW),
+    "partial forward": (with_partial, ROW),
+    "GraphModule": (lambda: torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 3))), ROW),
+    "masked encoder": (OfTexts, TEXT),
+    "attention": (
+        lambda: Network(attended, nn.MultiheadAttention(4, 2, batch_first=True)), STEPS,
+    ),
+    "LSTM both ways": (
+        lambda: Network(
+            lambda net, steps: net.head(net.layer(steps)[0][:, -1]),
+            nn.LSTM(4, 4, batch_first=True, bidirectional=True), 8,
+        ), STEPS,
+    ),
+    "hook that doubles": (lambda: hooked(lambda _, __, output: output * 2), ROW),
+    "hook for training": (lambda: hooked(lambda m, _, out: out * 2 if m.training else None), ROW),
+    "hook that keeps": (lambda: hooked(kept), ROW),
+    "hook for gradients": (lambda: hooked(lambda *_: None, "register_full_backward_hook"), ROW),
+    "inference mode": (lambda: Network(without_gradients, nn.Linear(4, 4)), ROW),
+    "checkpoint": (
+        lambda: Network(
+            lambda net, rows: net.head(checkpoint(net.layer, rows, use_reentrant=False)),
+            nn.Linear(4, 4),
+        ), ROW,
+    ),
+    "fft": (lambda: Network(lambda net, rows: net.head(torch.fft.fft(rows).abs())), ROW),
+    "interpolated": (
+        lambda: Network(
+            lambda net, images: net.head(
+                functional.interpolate(images, size=(4, 4), mode="bicubic").flatten(1)
+            ),
+            features=16,
+        ), IMAGE,
+    ),
+    "in place": (lambda: Network(lambda net, rows: net.head(rows.mul_(2))), ROW),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor:torch.jit.TracerWarning")
+@pytest.mark.parametrize("kind", WORK)
+def test_both_exports_answer_as_the_network_does(tmp_path: Path, kind: str) -> None:
+    build, shape = WORK[kind]
+    torch.manual_seed(1)
+    network, dtype = build(), "int64" if shape == TEXT else "float32"
+    for batch in (1, 3):
+        inputs = drawn(batch, shape, dtype, torch.Generator().manual_seed(batch))
+        with torch.no_grad():
+            expected = network.eval()(inputs.clone()).numpy() if batch == 1 else None
+        network = for_inference(network)
+        reference = reference_backend(network)(inputs.numpy())
+        assert expected is None or np.allclose(reference, expected, atol=1e-5)
+    traced = traced_backend(trace(network, shape, tmp_path, dtype=dtype), inputs.numpy())
+    sizes = {0: ("length", 1, 16)} if shape == TEXT else None
+    path = export_onnx(network, shape, 20, tmp_path, dtype=dtype, dynamic=sizes)
+    for run in (traced, onnx_backend(path, optimised=True, threads=1, dtype=dtype)):
+        assert np.allclose(run(inputs.numpy()), reference, atol=1e-5)
+
+
+def autocast(net: Any, rows: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return net.head(rows).float()
+
+
+def gradient(net: Any, rows: torch.Tensor) -> torch.Tensor:
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_()
+        [found] = torch.autograd.grad(net.layer(rows).square().sum(), rows)
+    return net.head(found)
+
+
+def packed(net: Any, steps: torch.Tensor) -> torch.Tensor:
+    lengths = torch.full((len(steps),), 5)
+    sequence = nn.utils.rnn.pack_padded_sequence(steps, lengths, batch_first=True)
+    return net.head(net.layer(sequence)[1][-1])
+
+
+def nested(net: Any, steps: torch.Tensor) -> torch.Tensor:
+    return net.head(torch.nested.nested_tensor([*steps]).to_padded_tensor(0.0).mean(1))
+
+
+def traced_only(net: Any, rows: torch.Tensor) -> torch.Tensor:
+    if torch.jit.is_tracing():
+        raise KeyError("layer3")
+    return net.head(rows)
+
+
+LINE = r"tests/archive/test_exported_networks\.py:\d+"
+NO_ONNX = f"^the model cannot be exported to ONNX: {LINE}: "
+# What trace or export says, whichever comes first, as for a recipe.
+REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
+    "adaptive_max_pool2d": (
+        lambda: Network(
+            lambda net, i: net.head(functional.adaptive_max_pool2d(i, 3).flatten(1)), features=9
+        ), IMAGE,
+        rf"{NO_ONNX}aten\.adaptive_max_pool2d has no ONNX operator: use max_pool2d with a fixed",
+    ),
+    "median": (
+        lambda: Network(lambda net, i: net.head(i.flatten(2).median(1)[0]), features=64), IMAGE,
+        rf"{NO_ONNX}aten\.median\.dim has no ONNX operator: use the middle of torch\.sort",
+    ),
+    "scripted": (
+        lambda: through(torch.jit.script(nn.Linear(4, 4))), ROW,
+        r"^layer \(Linear\) is made by torch\.jit\.script or torch\.jit\.trace, .*: give the modul",
+    ),
+    "scripted as a whole": (
+        lambda: torch.jit.script(nn.Linear(4, 3)), ROW, r"^the network \(Linear\) is made by torch",
+    ),
+    "singular values": (
+        lambda: Network(
+            lambda net, r: net.head(torch.linalg.svdvals(r.view(-1, 2, 2)).repeat(1, 2))
+        ), ROW,
+        rf"{NO_ONNX}aten\._linalg_svd has no ONNX operator: compute it from other operators",
+    ),
+    "cdist": (
+        lambda: Network(lambda net, rows: torch.cdist(rows, net.head.weight)), ROW,
+        rf"{NO_ONNX}aten\._cdist_forward has no ONNX operator: use \(\(a\[:, None\] - b\) \*\* 2\)",
+    ),
+    "histc": (
+        lambda: Network(lambda net, rows: net.head(rows + torch.histc(rows, 4))), ROW,
+        rf"{NO_ONNX}aten\.histc cannot be translated to ONNX \(.*\): use sums of comparisons",
+    ),
+    "lgamma": (
+        lambda: Network(lambda net, rows: net.head(torch.lgamma(rows.abs() + 1))), ROW,
+        rf"{NO_ONNX}aten\.lgamma has no ONNX operator: compute it from other operators$",
+    ),
+    "cumprod": (
+        lambda: Network(lambda net, rows: net.head(rows.cumprod(1))), ROW,
+        rf"{NO_ONNX}aten\.cumprod has no ONNX operator: use the exponential of a cumsum of",
+    ),
+    "own Function": (
+        lambda: Network(lambda net, rows: net.head(Straight.apply(rows))), ROW,
+        rf"cannot be traced: {LINE}: TorchScript cannot keep a function that is written in Python",
+    ),
+    "reentrant checkpoint": (
+        lambda: Network(
+            lambda net, rows: net.head(checkpoint(net.layer, rows, use_reentrant=True)),
+            nn.Linear(4, 4),
+        ), ROW,
+        rf"cannot be traced: {LINE}: TorchScript cannot keep .*use_reentrant=False",
+    ),
+    "autocast": (lambda: Network(autocast), ROW, rf"^{LINE} turns autocast on in forward"),
+    "branch": (
+        lambda: Network(lambda net, rows: net.head(rows if rows.sum() > 0 else -rows)), ROW,
+        rf"^{LINE}: the model decides by its data, .*use torch\.where in place of a branch",
+    ),
+    "torch.cond": (
+        lambda: Network(
+            lambda net, r: torch.cond(r.sum() > 0, torch.sin, torch.cos, (r,))[:, :3]
+        ), ROW,
+        rf"cannot be traced: {LINE}: .*torch\.where in place of torch\.cond",
+    ),
+    "gradient": (
+        lambda: Network(gradient, nn.Linear(4, 4)), ROW, "the traced module differs from the model",
+    ),
+    "packed": (
+        lambda: Network(packed, nn.GRU(4, 4, batch_first=True)), STEPS,
+        rf"^{LINE}: the model decides by its data",
+    ),
+    "nested": (lambda: Network(nested), STEPS, rf"the traced module fails at batch 1.*{LINE}: I"),
+    "rows by a loop": (
+        lambda: Network(lambda net, rows: torch.stack([net.head(row) for row in rows])), ROW,
+        rf"the traced module fails at batch 1: .*{LINE}: Iterating over a tensor",
+    ),
+    "error while traced": (
+        lambda: Network(traced_only), ROW,
+        rf"^the model cannot be traced: {LINE}: KeyError: 'layer3': forward must do the same",
+    ),
+    "otherwise when traced": (
+        lambda: Network(lambda net, rows: net.head(rows) * (1 + torch.jit.is_tracing())), ROW,
+        r"differs from the model at batch 1 .* or one on torch\.jit\.is_tracing\(\)",
+    ),
+    "too deep": (
+        lambda: Network(lambda net, rows: deep(net, rows)), ROW,
+        rf"^the model fails in eval mode: {LINE}: RecursionError: calls are nested too deeply",
+    ),
+}  # fmt: skip
+
+
+def deep(net: Any, rows: torch.Tensor) -> torch.Tensor:
+    return deep(net, rows)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path: Path, kind: str) -> None:
+    build, shape, said = REFUSED[kind]
+    with pytest.raises(ExportError, match=said) as refusal:
+        network = build()
+        trace(network, shape, tmp_path)
+        export_onnx(network, shape, 20, tmp_path)
+    text = str(refusal.value)
+    assert len(text.splitlines()) == 1
+    assert len(text) < 450
+    for junk in ("stack trace", "Traceback", "issue", "site-packages", "FakeTensor", "http"):
+        assert junk not in text, text
+
+
+def test_what_onnxruntime_cannot_load_is_no_export(tmp_path: Path) -> None:
+    """An operator that ONNX has in this type, and onnxruntime has no kernel for."""
+    with pytest.raises(ExportError) as refusal:
+        export_onnx(Network(lambda net, r: net.head(torch.det(r.view(-1, 2, 2).double())
+                                                    .float()[:, None].repeat(1, 4))),
+                    ROW, 20, tmp_path)  # fmt: skip
+    assert "onnxruntime cannot run what the model exports to: " in str(refusal.value)
