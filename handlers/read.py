@@ -5,7 +5,6 @@ What is read ends in `handlers/preprocess.py`, as training's samples do.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,22 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from handlers.preprocess import DAMAGED, image_tensor, table_tensor, text_tensor
+from handlers.images.decode import open_image
+from handlers.preprocess import image_tensor, table_tensor, text_tensor
 from handlers.request import BadRequest, is_json
 from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
-# What a person may send. Pillow knows many more formats; each is code that a stranger's bytes
-# could reach.
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-# Far above any photograph that is worth classifying, far below what exhausts a worker: measured,
-# an image of 32 megapixels takes up to about 250 MiB as RGB, and 490 MiB as RGBA.
-MAX_PIXELS = 32_000_000
-
 # Categories that a message names.
 _FEW = 20
-_FEW_PIXELS = f"at most {MAX_PIXELS} are accepted"
 _SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
@@ -36,35 +27,13 @@ _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(No
 def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
     """Decode a request's image bytes; returns float32 `(1, C, H, W)`.
 
-    Raises `BadRequest` for anything that is not a readable image within `MAX_PIXELS`.
+    Raises `BadRequest` for anything that is not a readable image within the budget of decoding.
     """
     if not isinstance(body, (bytes, bytearray)):
         raise BadRequest("send the image's bytes as the body or as a form field")
     if not body:
         raise BadRequest("the request is empty: send the image's bytes")
     return image_tensor(open_image(body), spec)[None]
-
-
-def open_image(content: bytes | bytearray) -> Image.Image:
-    """Decode an image, in a request or among training's files.
-
-    Raises `BadRequest` for anything that is not a readable image within `MAX_PIXELS`.
-    """
-    try:
-        image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
-        width, height = image.size
-        # Before decoding: a file of kilobytes can unpack to gigabytes.
-        if width * height > MAX_PIXELS:
-            raise BadRequest(f"the image has {width}×{height} pixels; {_FEW_PIXELS}", 413)
-        image.load()
-    except UnidentifiedImageError:
-        raise BadRequest(f"not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
-    # Pillow has a limit of its own, above ours; where warnings are errors, it has two.
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadRequest(f"the image has too many pixels; {_FEW_PIXELS}", 413) from None
-    except DAMAGED as error:
-        raise BadRequest(f"the image cannot be decoded: {error}") from None
-    return image
 
 
 def read_table(body: object, spec: TableSpec) -> torch.Tensor:
