@@ -13,7 +13,6 @@ from handlers.images.budget import damaged, require_size, require_work
 from handlers.images.flat import over_white
 from handlers.request import BadRequest
 
-SIGNATURE = b"BM"
 _CORE, _HEADERS = 12, (40, 52, 56, 64, 108, 124)
 _PLAIN, _RLE8, _RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 0, 1, 2, 3, 6
 _DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}

@@ -9,7 +9,6 @@ from PIL import Image
 
 from handlers.images.budget import damaged, require_parts, require_size, require_work
 
-SIGNATURES = (b"GIF87a", b"GIF89a")
 _WHITE = b"\xff\xff\xff"
 _PER_PIXEL = 7.0
 _PER_FILE_BYTE = 8.0

@@ -17,7 +17,6 @@ from handlers.images.budget import damaged, require_parts, require_size, require
 from handlers.images.exif import orientation
 from handlers.request import BadRequest
 
-SIGNATURE = b"\xff\xd8\xff"
 # Start of frame: baseline, extended and progressive, in Huffman codes. Others hardly exist.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
@@ -35,7 +34,7 @@ _MOST_JUNK = 1 << 20
 # A block of 64 values: computed once, and visited by each scan that refines it.
 _PER_BLOCK = 150.0
 _PER_VISIT = 45.0
-_PER_SCAN = 60_000.0
+_PER_SCAN = 10_000.0
 _PER_FILE_BYTE = 10.0
 _PER_CMYK_PIXEL = 5.0
 
@@ -55,12 +54,10 @@ class _File:
     orientation: int = 0
 
 
-def decode(
-    content: bytes, draft: tuple[str, tuple[int, int]] | None = None
-) -> tuple[Image.Image, int]:
+def decode(content: bytes, near: tuple[int, int] | None = None) -> tuple[Image.Image, int]:
     """Return a JPEG as grey or RGB and its EXIF orientation. Raises `BadRequest`.
 
-    With `draft` it may be decoded in a mode and near a size that are faster, as Pillow's `draft`.
+    With `near` it may be decoded to a smaller size, not below that one.
     """
     try:
         file = _parsed(content)
@@ -68,8 +65,8 @@ def decode(
         raise damaged("it ends in its header") from None
     _require_cheap(file, len(content))
     image = Image.open(io.BytesIO(b"".join(file.parts)), formats=("JPEG",))
-    if draft is not None:
-        image.draft(*draft)
+    if near is not None:
+        image.draft(None, near)
     image.load()
     return image if image.mode in ("L", "RGB") else image.convert("RGB"), file.orientation
 
