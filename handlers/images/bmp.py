@@ -76,7 +76,8 @@ def _parsed(content: bytes) -> _File:
         else width * height * _PER_VALUE * (1 if depth <= 8 else 3),
         f"a BMP of {width}×{height} pixels in {len(content)} bytes",
     )  # fmt: skip
-    masks, at = (), 14 + header
+    masks: tuple[int, ...] = ()
+    at = 14 + header
     if depth in _DEFAULT_MASKS:
         masks = _DEFAULT_MASKS[depth]
         if method in (_BITFIELDS, _ALPHA_BITFIELDS):
@@ -167,11 +168,10 @@ def _runs(file: _File) -> NDArray[np.uint8]:
         if count:
             run = _run(value, count, file.method)
         else:
-            size = value if file.method == _RLE8 else (value + 1) // 2
+            count, size = value, value if file.method == _RLE8 else (value + 1) // 2
             run = data[at : at + size] if file.method == _RLE8 else _halves(data[at : at + size])
-            run = run[:value]
             at += size + size % 2
-        run = run[: max(width - x, 0)]
+        run = run[: min(count, max(width - x, 0))]
         found[y * width + x : y * width + x + len(run)] = run
         x += len(run)
     else:

@@ -23,7 +23,8 @@ _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _HUFFMAN, _SCAN, _QUANTISERS, _RESTARTS, _END = 0xC4, 0xDA, 0xDB, 0xDD, 0xD9
 _JFIF, _EXIF, _ADOBE = 0xE0, 0xE1, 0xEE
 # Without a length behind them.
-_BARE = (0x01, *range(0xD0, 0xD9))
+_BARE = (0x00, 0x01, *range(0xD0, 0xD9))
+_NONE = -1
 # What ends a scan: neither a stuffed 0xFF, nor a restart, nor filling.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Encoders make ten, by hand one makes some more.
@@ -73,23 +74,22 @@ def decode(content: bytes, near: tuple[int, int] | None = None) -> tuple[Image.I
 
 def _parsed(content: bytes) -> _File:
     file, at, parts = _File(), 2, 0
-    view = memoryview(content)
     while at < len(content):
         parts += 1
         require_parts(parts, "segments")
         at, marker = _next_marker(content, at)
-        if marker in (_END, 0):
+        if marker in (_END, _NONE):
             break
         if marker in _BARE:
             continue
         (length,) = struct.unpack_from(">H", content, at)
-        body = view[at + 2 : at + length]
+        body = content[at + 2 : at + length]
         end = at + length
         _take(file, marker, body)
         if marker == _SCAN:
             found = _MARKER.search(content, end)
             stop = found.start() if found else len(content)
-            file.parts.append(bytes(view[end:stop]))
+            file.parts.append(content[end:stop])
             end = stop
         at = max(end, at + 2)
     if not file.scans:
@@ -99,19 +99,19 @@ def _parsed(content: bytes) -> _File:
 
 
 def _next_marker(content: bytes, at: int) -> tuple[int, int]:
-    """Return the next marker and the place behind it; (the end, 0) if there is none."""
+    """Return the next marker and the place behind it; (the end, `_NONE`) if there is none."""
     start = content.find(b"\xff", at)
     if start < 0:
-        return len(content), 0
+        return len(content), _NONE
     after = start
     while after < len(content) and content[after] == 0xFF:
         after += 1
     if after - at > _MOST_JUNK:
         raise damaged("a megabyte of it is no JPEG")
-    return (after + 1, content[after]) if after < len(content) else (after, 0)
+    return (after + 1, content[after]) if after < len(content) else (after, _NONE)
 
 
-def _take(file: _File, marker: int, body: memoryview) -> None:
+def _take(file: _File, marker: int, body: bytes) -> None:
     """Keep a segment that makes pixels, and count what it costs."""
     if marker in _OTHER_FRAMES:
         raise BadRequest("the JPEG is neither baseline nor progressive: save it as one of them")
@@ -125,17 +125,17 @@ def _take(file: _File, marker: int, body: memoryview) -> None:
             raise damaged("its tables are too many")
     elif marker == _EXIF:
         if not file.orientation and body[:6] == b"Exif\0\0":
-            file.orientation = orientation(bytes(body))
+            file.orientation = orientation(body)
         return
     # JFIF and Adobe's marker say what the components are.
     elif marker not in (_HUFFMAN, _QUANTISERS, _RESTARTS) and not (
         (marker == _JFIF and body[:4] == b"JFIF") or (marker == _ADOBE and body[:5] == b"Adobe")
     ):
         return
-    file.parts.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + bytes(body))
+    file.parts.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
 
 
-def _frame(file: _File, body: memoryview) -> None:
+def _frame(file: _File, body: bytes) -> None:
     if file.blocks:
         raise damaged("it has two frames")
     depth, file.height, file.width, count = struct.unpack_from(">BHHB", body)
@@ -154,7 +154,7 @@ def _frame(file: _File, body: memoryview) -> None:
         file.blocks[number] = (wide + h) * (high + v)
 
 
-def _scan(file: _File, body: memoryview) -> None:
+def _scan(file: _File, body: bytes) -> None:
     if not file.blocks:
         raise damaged("it has no frame")
     file.scans += 1

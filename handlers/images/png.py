@@ -187,22 +187,27 @@ def _grey(file: _File, key: tuple[int, ...]) -> Image.Image:
 def _reduced(file: _File, key: tuple[int, ...]) -> Image.Image:
     """Return sixteen bits as eight, their upper half, once what is transparent shows white."""
     content = file.written()
+    values: NDArray[np.uint16]
     if file.colour == 0:
         values = np.asarray(_opened(content)).astype(np.uint16)[..., None]
     elif file.colour == 4:
         # As many bits as RGBA has: grey's halves, then alpha's.
-        halves = np.asarray(_opened(content, "RGBA")).astype(np.uint16)
-        values = halves[..., 0::2] << 8 | halves[..., 1::2]
+        halves = np.asarray(_opened(content, "RGBA"))
+        values = _joined(halves[..., 0::2], halves[..., 1::2])
     else:
         mode = "RGB" if file.colour == 2 else "RGBA"
         upper, lower = (_opened(content, f"{mode};16{end}") for end in "BL")
-        values = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+        values = _joined(np.asarray(upper), np.asarray(lower))
     if key:
         values[(values == np.array(key, dtype=np.uint16)).all(axis=-1)] = 0xFFFF
     elif file.colour in (4, 6):
         values = _wide_over_white(values)
-    flat = (values >> 8).astype(np.uint8)
+    flat = np.asarray(values >> 8, dtype=np.uint8)
     return Image.fromarray(flat[..., 0] if flat.shape[2] == 1 else flat)
+
+
+def _joined(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return np.asarray(upper * np.uint16(256) + lower, dtype=np.uint16)
 
 
 def _wide_over_white(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -220,7 +225,7 @@ def _opened(content: bytes, raw: str = "") -> Image.Image:
     """Decode a file with Pillow; `raw` says which bytes of a pixel it takes for which band."""
     image = Image.open(io.BytesIO(content), formats=("PNG",))
     if raw:
-        image.tile = [image.tile[0]._replace(args=raw)]  # type: ignore[attr-defined]
+        image.tile = [image.tile[0]._replace(args=raw)]
     image.load()
     return image
 
