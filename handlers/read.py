@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 
 from handlers.images.decode import open_image
 from handlers.preprocess import image_tensor, table_tensor, text_tensor
-from handlers.request import BadRequest, is_json
+from handlers.request import BOM, BadRequest, is_json
 from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
+# Characters of a category whose accents are looked at.
+_LONGEST_NAME = 1000
 # Categories that a message names.
 _FEW = 20
 _SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
@@ -45,7 +49,10 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
     """
     if isinstance(body, (bytes, bytearray, str)):
         try:
-            body = json.loads(body)
+            text = body if isinstance(body, str) else body.decode()
+            body = json.loads(text.removeprefix(BOM))
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"the body is not JSON: byte {error.start} is not UTF-8") from None
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
     rows = _as_rows(body)
@@ -64,10 +71,12 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
 def read_text(body: object, spec: TextSpec) -> torch.Tensor:
     """Read a request's one text; returns int64 `(1, L)`.
 
-    What begins with `{`, blanks aside, is JSON and must be `{"text": "…"}`: nothing is guessed, and
-    a text that begins so itself is sent in that form. Anything else is the text as it stands,
-    quotes included. TorchServe decodes the JSON of `application/json`: an object is taken as above,
-    and of a string what is in it. Raises `BadRequest` for what is no text, or a blank one.
+    What begins with `{`, a byte order mark and blanks aside, is JSON and must be `{"text": "…"}`:
+    nothing is guessed, and a text that begins so itself is sent in that form. Anything else is the
+    text as it stands, quotes included. TorchServe decodes the JSON of `application/json`: an object
+    is taken as above, and of a string what is in it.
+
+    Raises `BadRequest` for what is no text, or a blank one.
     """
     if isinstance(body, (bytes, bytearray)):
         try:
@@ -76,7 +85,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
             raise BadRequest(f"byte {error.start} is not UTF-8: {_SEND_TEXT}") from None
     if isinstance(body, str) and is_json(body):
         try:
-            body = json.loads(body)
+            body = json.loads(body.removeprefix(BOM))
         except (ValueError, RecursionError) as error:
             raise BadRequest(
                 f"what begins with {{ is read as JSON, and this is none ({error}): "
@@ -93,6 +102,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
 
 def text_problem(text: str) -> str:
     """Say why a text cannot be read, in a request or among training's samples; "" if it can."""
+    text = text.removeprefix(BOM)
     if not text or text.isspace():
         return "the text is empty" if not text else "the text is blank"
     try:
@@ -129,10 +139,12 @@ def _row_values(row: object, spec: TableSpec, number: int) -> list[float]:
         missing = [
             c for place, c in enumerate(columns) if c not in row and not spec.optional[place]
         ]
-        unknown = [str(c)[:40] for c in row if c not in columns]
+        known = frozenset(columns)
+        # A request may be megabytes of unknown names.
+        unknown = [str(c)[:40] for c in islice((c for c in row if c not in known), 5)]
         if missing or unknown:
             parts = [f"missing {', '.join(missing)}"] if missing else []
-            parts += [f"unknown {', '.join(unknown[:5])}"] if unknown else []
+            parts += [f"unknown {', '.join(unknown)}"] if unknown else []
             raise BadRequest(f"row {number}: {'; '.join(parts)}; columns: {', '.join(columns)}")
         row = [row.get(c) for c in columns]
     if not isinstance(row, list) or len(row) != len(columns):
@@ -146,10 +158,36 @@ def _value(value: Any, spec: TableSpec, place: int, row: int) -> float:
     if value is None and spec.optional[place]:
         return math.nan
     if categories := spec.categories[place]:
-        if value not in categories:
+        found = _category(value, categories)
+        if found is None:
             raise BadRequest(f"{where}: expected one of {_listed(categories)}, got {_named(value)}")
-        return float(categories.index(value))
+        return float(found)
     return _number(value, where)
+
+
+def _category(value: object, categories: Sequence[str]) -> int | None:
+    """Return the index of a category, None if it is not the only one that is meant.
+
+    It is written as in training. Accents may be put together in another way, and true and false
+    stand for the categories that say so, however they are spelt: `True` is what pandas writes.
+    """
+    if isinstance(value, bool):
+        word = str(value).lower()
+        same = [place for place, name in enumerate(categories) if name.lower() == word]
+    elif not isinstance(value, str):
+        same = []
+    elif value in categories:
+        same = [categories.index(value)]
+    elif len(value) <= _LONGEST_NAME:
+        form = unicodedata.normalize("NFC", value)
+        same = [
+            place
+            for place, name in enumerate(categories)
+            if unicodedata.normalize("NFC", name) == form
+        ]
+    else:
+        same = []
+    return same[0] if len(same) == 1 else None
 
 
 def _listed(categories: Sequence[str]) -> str:

@@ -63,9 +63,8 @@ def png(
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
     size = max(1, len(data) // pieces)
     parts = [chunk(b"IDAT", data[at : at + size]) for at in range(0, len(data), size)]
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + b"".join(parts) + chunk(b"IEND", b"")
-    )  # fmt: skip
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before
+    return head + b"".join(parts) + chunk(b"IEND", b"")
 
 
 def jpeg_of_scans(width: int, height: int, scans: int) -> bytes:
@@ -105,12 +104,20 @@ def bmp_of_runs(width: int, height: int, commands: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + info + bytes(1024) + data
 
 
-def worst(scale: float = 1.0) -> Iterator[tuple[str, str, bytes]]:
-    """Yield a format, a name and a file: the costliest that may be sent, and those that may not.
+def worst() -> Iterator[tuple[str, str, bytes]]:
+    """Yield a format, a name and a file: the costliest that may be sent, and those that may not."""
+    for kind, files in (("PNG", _pngs), ("JPEG", _jpegs), ("WEBP", _webps), ("GIF", _gifs),
+                        ("BMP", _bmps)):  # fmt: skip
+        for name, body in files():
+            yield kind, name, body
 
-    `scale` shrinks the sides, for a quick look.
-    """
-    side = int(_SIDE * scale)
+
+def _square(share: float) -> int:
+    """Return the side of a square that has this share of the pixels."""
+    return int(_SIDE * share**0.5)
+
+
+def _pngs() -> Iterator[tuple[str, bytes]]:
     for depth, colour in (
         (1, 0),
         (8, 0),
@@ -124,32 +131,37 @@ def worst(scale: float = 1.0) -> Iterator[tuple[str, str, bytes]]:
     ):
         for interlaced in (False, True):
             for share in (1.0, 0.75, 0.5, 0.25, 0.12):
-                wide = int(side * share**0.5)
+                wide = _square(share)
                 name = f"{colour} × {depth} bits{', interlaced' * interlaced}, {wide}²"
-                yield "PNG", name, png(wide, wide, depth, colour, interlaced=interlaced)
+                yield name, png(wide, wide, depth, colour, interlaced=interlaced)
     key = chunk(b"tRNS", bytes(6))
-    yield "PNG", "a key, 8 bits", png(side, side, 8, 2, before=key)
+    yield "a key, 8 bits", png(_SIDE, _SIDE, 8, 2, before=key)
     for share in (1.0, 0.5, 0.25):
-        wide = int(side * share**0.5)
-        yield "PNG", f"a key, 16 bits, {wide}²", png(wide, wide, 16, 2, before=key)
-    yield "PNG", "a column", png(1, 65_000, 8, 2)
+        wide = _square(share)
+        yield f"a key, 16 bits, {wide}²", png(wide, wide, 16, 2, before=key)
+    yield "a column", png(1, 65_000, 8, 2)
     zeros = zlib.compress(bytes(60 << 20), 9)
     yield (
         "PNG",
         "profiles that unpack",
         png(8, 8, 8, 2, before=chunk(b"iCCP", b"n\0\0" + zeros) * 60),
     )
-    yield "PNG", "texts that unpack", png(8, 8, 8, 2, before=chunk(b"zTXt", b"k\0\0" + zeros) * 60)
-    yield "PNG", "a million chunks", png(8, 8, 8, 2, before=chunk(b"tEXt", b"") * 800_000)
-    yield "PNG", "noise", encoded(noise(1850, 1850), "PNG")
+    yield "texts that unpack", png(8, 8, 8, 2, before=chunk(b"zTXt", b"k\0\0" + zeros) * 60)
+    yield "a million chunks", png(8, 8, 8, 2, before=chunk(b"tEXt", b"") * 800_000)
+    exif = exif_of_tags(65_000, 9 << 20)
+    yield "tags that overlap", png(8, 8, 8, 2, before=chunk(b"eXIf", exif[6:]))
+    yield "noise", encoded(noise(1850, 1850), "PNG")
+
+
+def _jpegs() -> Iterator[tuple[str, bytes]]:
     for scans in (1, 14, 50, 400, 30_000):
-        for wide in (16, 200, 1000, side):
+        for wide in (16, 200, 1000, _SIDE):
             if scans * wide < 30_000 * 250:
-                yield "JPEG", f"{scans} scans more, {wide}²", jpeg_of_scans(wide, wide, scans)
+                yield f"{scans} scans more, {wide}²", jpeg_of_scans(wide, wide, scans)
     for mode in ("RGB", "CMYK"):
         for progressive in (False, True):
             for grain, quality, share in ((1, 95, 0.3), (1, 50, 0.8), (8, 50, 1.0), (2, 20, 1.0)):
-                wide = int(side * share**0.5)
+                wide = _square(share)
                 image = noise(wide, wide, 3, grain).convert(mode)
                 body = encoded(
                     image, "JPEG", quality=quality, subsampling=0, progressive=progressive
@@ -161,37 +173,45 @@ def worst(scale: float = 1.0) -> Iterator[tuple[str, str, bytes]]:
                         image, "JPEG", quality=quality, subsampling=0, progressive=progressive
                     )
                 kind = "progressive" if progressive else "baseline"
-                yield "JPEG", f"{mode} {kind}, grain {grain}, {wide}²", body
-    yield "JPEG", "EXIF in a thousand parts", jpeg_of_segments(b"\xe1", 90_000, 100)
-    yield "JPEG", "EXIF in as many as fit", jpeg_of_segments(b"\xe1", 40_000, 240)
-    yield "JPEG", "tables", jpeg_of_segments(b"\xdb", 40_000, 59)
-    exif = exif_of_tags(5_000, 4_000)
-    yield "JPEG", "tags that overlap", encoded(Image.new("L", (8, 8)), "JPEG", exif=exif)
-    exif = exif_of_tags(65_000, 9 << 20)
-    yield "PNG", "tags that overlap", png(8, 8, 8, 2, before=chunk(b"eXIf", exif[6:]))
+                yield f"{mode} {kind}, grain {grain}, {wide}²", body
+    yield "EXIF in a thousand parts", jpeg_of_segments(b"\xe1", 90_000, 100)
+    yield "EXIF in as many as fit", jpeg_of_segments(b"\xe1", 40_000, 240)
+    yield "tables", jpeg_of_segments(b"\xdb", 40_000, 59)
+    exif = exif_of_tags(3_000, 29_000)
+    yield "tags that overlap", encoded(Image.new("L", (8, 8)), "JPEG", exif=exif)
     body = encoded(Image.new("RGB", (16, 16)), "JPEG")
-    yield "JPEG", "junk", body[:2] + b"x" * (10 << 20) + body[2:]
-    yield "JPEG", "restarts", body[:-2] + b"\xff\xd0" * (5 << 20) + body[-2:]
-    yield "JPEG", "stuffing", body[:-2] + b"\xff\0" * (5 << 20) + body[-2:]
+    yield "junk", body[:2] + b"x" * (10 << 20) + body[2:]
+    yield "restarts", body[:-2] + b"\xff\xd0" * (5 << 20) + body[-2:]
+    yield "stuffing", body[:-2] + b"\xff\0" * (5 << 20) + body[-2:]
+
+
+def _webps() -> Iterator[tuple[str, bytes]]:
     for options in ({"lossless": True, "method": 0, "quality": 0}, {"quality": 95, "method": 0},
                     {"quality": 40, "method": 0}):  # fmt: skip
         for channels in (3, 4):
             for grain, share in ((1, 0.11), (1, 0.25), (4, 0.6), (16, 0.8)):
-                wide = int(side * share**0.5)
+                wide = _square(share)
                 body = encoded(noise(wide, wide, channels, grain), "WEBP", **options)
                 kind = f"{channels} channels, {options}, grain {grain}, {wide}²"
-                yield "WEBP", kind, body[: MOST_BYTES * 2]
+                yield kind, body[: MOST_BYTES * 2]
     frames = [noise(300, 300, 3, 1 + i % 3) for i in range(100)]
     body = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], method=0)
-    yield "WEBP", "an animation", body
+    yield "an animation", body
+
+
+def _gifs() -> Iterator[tuple[str, bytes]]:
+    frames = [noise(300, 300, 3, 1 + i % 3) for i in range(100)]
     body = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    yield "GIF", "an animation", body
-    yield "GIF", "noise", encoded(noise(2600, 2600, 1).convert("P"), "GIF")
-    yield "GIF", "of one colour", encoded(Image.new("P", (side, side)), "GIF")
+    yield "an animation", body
+    yield "noise", encoded(noise(2600, 2600, 1).convert("P"), "GIF")
+    yield "of one colour", encoded(Image.new("P", (_SIDE, _SIDE)), "GIF")
     for blocks in (40_000, 5 << 20):
-        yield "GIF", f"{blocks} blocks", gif_of_blocks(blocks)
+        yield f"{blocks} blocks", gif_of_blocks(blocks)
+
+
+def _bmps() -> Iterator[tuple[str, bytes]]:
     for commands in (500_000, 2_000_000, 5_000_000):
-        yield "BMP", f"{commands} runs", bmp_of_runs(side, side, commands)
-    yield "BMP", "one bit", encoded(Image.new("1", (side, side)), "BMP")
-    yield "BMP", "24 bits", encoded(noise(1850, 1850), "BMP")
-    yield "BMP", "32 bits", encoded(noise(1600, 1600, 4), "BMP")
+        yield f"{commands} runs", bmp_of_runs(_SIDE, _SIDE, commands)
+    yield "one bit", encoded(Image.new("1", (_SIDE, _SIDE)), "BMP")
+    yield "24 bits", encoded(noise(1850, 1850), "BMP")
+    yield "32 bits", encoded(noise(1600, 1600, 4), "BMP")
