@@ -14,7 +14,7 @@ MAX_PIXELS = 32_000_000
 # What JPEG and GIF can say. Longer sides of fewer pixels would be all overhead.
 MAX_SIDE = 65_535
 # Of a request. Others wait for a worker meanwhile, and those of its batch with it.
-MAX_WORK = 900_000_000
+MAX_WORK = 750_000_000
 # Chunks, segments or blocks that are walked through in Python.
 MAX_PARTS = 50_000
 

@@ -32,6 +32,7 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 # Unfiltering a byte by Paeth's predictor, inflating it included; inflating what hardly inflates.
 _PER_BYTE = 4.5
 _PER_FILE_BYTE = 12.0
+_INTERLACED = 1.15
 # Resolving sixteen bits, a value.
 _PER_WIDE_VALUE = 12.0
 _BAND = 64
@@ -140,6 +141,8 @@ def _require_cheap(file: _File) -> None:
     resolved = wide and (file.colour in (0, 4, 6) or bool(file.transparent))
     passes = 2 if resolved and channels > 2 else 1
     unpacked = pixels * channels * max(file.depth, 8) / 8
+    if file.interlaced:
+        unpacked *= _INTERLACED
     work = unpacked * _PER_BYTE * passes + len(file.data) * _PER_FILE_BYTE * passes
     if resolved:
         work += pixels * channels * _PER_WIDE_VALUE
