@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 # What the server takes: `max_request_size` in config.properties.
 MOST_BYTES = 10 << 20
@@ -28,6 +28,8 @@ def noise(width: int, height: int, channels: int = 3, grain: int = 1) -> Image.I
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     """Encode an image with Pillow."""
     buffer = io.BytesIO()
+    # Of a progressive JPEG Pillow must hold all; noise is larger than it expects.
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 8 * image.width * image.height)
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
