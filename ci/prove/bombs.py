@@ -203,7 +203,7 @@ def _gifs() -> Iterator[tuple[str, bytes]]:
     yield "an animation", body
     yield "noise", encoded(noise(2600, 2600, 1).convert("P"), "GIF")
     yield "of one colour", encoded(Image.new("P", (_SIDE, _SIDE)), "GIF")
-    for blocks in (40_000, 5 << 20):
+    for blocks in (40_000, 5_200_000):
         yield f"{blocks} blocks", gif_of_blocks(blocks)
 
 

@@ -70,6 +70,7 @@ def _loads() -> list[tuple[str, int, str, bytes]]:
         ("100 bodies of 10 MiB at once", 100, plain, bytes(_SIZE)),
         ("130 bodies of 10 MiB at once", 130, plain, bytes(_SIZE)),
         ("100,000 fields, four at once", 4, form, some),
+        (f"{_FIELDS // 4:,} fields, one", 1, form, b"a=1&" * (_FIELDS // 4)),
         (f"{_FIELDS:,} fields, one", 1, form, b"a=1&" * _FIELDS),
         (f"{_FIELDS:,} fields, four at once", 4, form, b"a=1&" * _FIELDS),
     ]
