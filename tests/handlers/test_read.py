@@ -7,6 +7,7 @@ import json
 import math
 import random
 import struct
+import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -339,6 +340,14 @@ def test_the_most_rows_are_read_and_one_more_is_refused() -> None:
     assert read_table([[1, 2, 3]] * MAX_ROWS, TABLE).shape == (MAX_ROWS, 3)
     said = refusal([[1, 2, 3]] * (MAX_ROWS + 1), TABLE, status=413)
     assert said == f"{MAX_ROWS + 1} rows in one request; at most {MAX_ROWS} are accepted"
+
+
+def test_millions_of_values_are_refused_before_they_are_read() -> None:
+    for body in (b"[" + b"[]," * 3_000_000 + b"[]]", b"[" + b"1," * 5_000_000 + b"1]"):
+        started = time.process_time()
+        said = refusal(body, TABLE, status=413)
+        assert said.startswith(f"more values than {MAX_ROWS} rows of 3 columns have")
+        assert time.process_time() - started < 0.5
 
 
 # --- rows that are refused ------------------------------------------------------------------
