@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -106,6 +107,15 @@ def test_what_begins_like_json_and_is_none_is_not_guessed_at(body: Any) -> None:
     said = refusal(body)
     assert said.startswith("what begins with { is read as JSON, and this is none (")
     assert said.endswith('): send such a text as {"text": "…"}')
+
+
+def test_millions_of_keys_are_refused_before_they_are_read() -> None:
+    body = "{" + ", ".join(f'"{number}": 1' for number in range(900_000)) + "}"
+    started = time.process_time()
+    assert refusal(body).startswith("what begins with { is read as JSON, and has more keys")
+    assert time.process_time() - started < 0.5
+    quotes = json.dumps({"text": '"' * 1000 + "\\" * 1000})
+    assert read_text(quotes, SPEC).shape == (1, SPEC.max_bytes)
 
 
 def test_a_text_that_begins_like_json_can_be_sent() -> None:
