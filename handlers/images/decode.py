@@ -52,7 +52,8 @@ def open_image(content: bytes | bytearray, near: tuple[int, int] | None = None) 
 def opaque(image: Image.Image) -> Image.Image:
     """Return any image of Pillow's upright and opaque, as L or RGB; see `open_image`."""
     file = getattr(image, "fp", None)
-    if image.format in _OURS and getattr(image, "tile", None) and file is not None:
+    is_lazy = bool(getattr(image, "tile", None)) and image.tell() == 0
+    if is_lazy and file is not None and image.format in _OURS:
         file.seek(0)
         return open_image(file.read())
     if not image.info and type(image) is Image.Image:
