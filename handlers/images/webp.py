@@ -18,6 +18,7 @@ from handlers.images.flat import over_white
 
 _ALPHA, _ANIMATED = 0x10, 0x02
 _PER_PIXEL = 8.0
+_PER_ALPHA = 14.0
 _PER_BYTE, _PER_LOSSLESS_BYTE = 32.0, 12.0
 
 
@@ -33,8 +34,10 @@ def decode(content: bytes) -> tuple[Image.Image, int]:
     pixels = width * height
     lossless = kind == b"VP8L"
     work = pixels * _PER_PIXEL + len(content) * (_PER_LOSSLESS_BYTE if lossless else _PER_BYTE)
-    # The bit that says whether alpha is used.
-    if extended or (lossless and content[24] & 0x10):
+    # Alpha has a plane of its own in the extended format, and a bit of the header in the other.
+    if extended and content[20] & (_ALPHA | _ANIMATED):
+        work += pixels * (PER_TRANSPARENT_PIXEL + _PER_ALPHA)
+    elif lossless and content[24] & 0x10:
         work += pixels * PER_TRANSPARENT_PIXEL
     require_work(pixels, work, f"{width}×{height} pixels of WebP in {len(content)} bytes")
     if extended and content[20] & _ANIMATED:
