@@ -163,7 +163,7 @@ class _Current:
 
     def keep(self, content: bytes) -> None:
         """Write an input, its length first, and start the clock of a hang."""
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
         kept = content[:_LONGEST]
         self._map[:8] = len(kept).to_bytes(8, "little")
         self._map[8 : 8 + len(kept)] = kept
