@@ -119,11 +119,13 @@ publish:
 ##   make prove      the long proofs: kills, seeds, figures
 ##   make bench-train     how fast an epoch is, beside a bare loop and Lightning's Trainer
 ##   make bench-parity    how long the parity gate takes, and in how much memory
+##   make bench-decode    how long the costliest images of each format take
+##   make bench-memory    the server's memory under large requests
 ##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/, unless something is at work on them
-.PHONY: help setup doctor lint check test test-isa prove bench-archive bench-parity bench-train lock schema clean
+.PHONY: help setup doctor lint check test test-isa prove bench-archive bench-parity bench-train lock schema clean bench-decode bench-memory
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -182,6 +184,12 @@ bench-train: setup
 
 bench-parity: setup
 	@$(PY) -m ci.prove gate_speed
+
+bench-decode: setup
+	@$(PY) -m ci.prove decoding
+
+bench-memory: setup
+	@$(PY) -m ci.prove memory
 
 bench-archive: setup
 	@$(PY) -m ci.prove archive_speed verify_speed

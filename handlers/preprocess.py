@@ -7,33 +7,20 @@ else is here.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
+from handlers.images.decode import opaque
+from handlers.request import BOM
 from handlers.spec import PADDING, ImageSpec, TableSpec, TextSpec
-
-# What Pillow raises on damaged bytes, depending on where they are.
-DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
-           struct.error)  # fmt: skip
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
-}
-# What turns an image upright that was stored in this orientation (Exif 2.3, section 4.6.4).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -65,35 +52,12 @@ def normalised(pixels: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
 
 
 def upright(image: Image.Image, channels: int) -> Image.Image:
-    """Return an image turned by its EXIF orientation, grey (1 channel) or RGB (3)."""
-    # What stands behind the pixels in the file is only known then, transparency for one.
-    image.load()
-    return _as_channels(_upright(image), channels)
+    """Return an image turned by its EXIF orientation, grey (1 channel) or RGB (3).
 
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image by its EXIF orientation; damaged EXIF says nothing, as in any viewer.
-
-    Not `ImageOps.exif_transpose`, which fails on damaged EXIF, and on some that it cannot rewrite.
+    One that Pillow opened and did not yet decode is decoded from its bytes, as in a request; of one
+    that is decoded, what Pillow kept of transparency and EXIF counts. Raises `BadRequest`.
     """
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except DAMAGED:
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
-
-
-def _as_channels(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Sixteen bits a pixel: Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        # What is transparent shows the page behind it, and pages are white.
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("L" if channels == 1 else "RGB")
+    return opaque(image).convert("L" if channels == 1 else "RGB")
 
 
 def table_tensor(rows: np.ndarray, spec: TableSpec) -> torch.Tensor:
@@ -127,8 +91,11 @@ def text_tensor(texts: Sequence[str], spec: TextSpec) -> torch.Tensor:
 
 
 def text_bytes(text: str, spec: TextSpec) -> bytes:
-    """Return what is read of a text: its UTF-8, cut behind the last whole character that fits."""
-    content = text.encode()
+    """Return what is read of a text: its UTF-8, cut behind the last whole character that fits.
+
+    A byte order mark in front is no part of it, in training and in requests.
+    """
+    content = text.removeprefix(BOM).encode()
     if len(content) <= spec.max_bytes:
         return content
     # Of valid UTF-8, only the end of a cut can be in error.

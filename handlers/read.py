@@ -5,30 +5,26 @@ What is read ends in `handlers/preprocess.py`, as training's samples do.
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from handlers.preprocess import DAMAGED, image_tensor, table_tensor, text_tensor
-from handlers.request import BadRequest, is_json
+from handlers.images.decode import open_image
+from handlers.preprocess import image_tensor, table_tensor, text_tensor
+from handlers.request import BOM, BadRequest, is_json
 from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
-# What a person may send. Pillow knows many more formats; each is code that a stranger's bytes
-# could reach.
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-# Far above any photograph that is worth classifying, far below what exhausts a worker: measured,
-# an image of 32 megapixels takes up to about 250 MiB as RGB, and 490 MiB as RGBA.
-MAX_PIXELS = 32_000_000
-
+# Characters of a category whose accents are looked at.
+_LONGEST_NAME = 1000
 # Categories that a message names.
 _FEW = 20
-_FEW_PIXELS = f"at most {MAX_PIXELS} are accepted"
+_MOST_QUOTES = 100
 _SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
@@ -36,35 +32,13 @@ _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(No
 def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
     """Decode a request's image bytes; returns float32 `(1, C, H, W)`.
 
-    Raises `BadRequest` for anything that is not a readable image within `MAX_PIXELS`.
+    Raises `BadRequest` for anything that is not a readable image within the budget of decoding.
     """
     if not isinstance(body, (bytes, bytearray)):
         raise BadRequest("send the image's bytes as the body or as a form field")
     if not body:
         raise BadRequest("the request is empty: send the image's bytes")
     return image_tensor(open_image(body), spec)[None]
-
-
-def open_image(content: bytes | bytearray) -> Image.Image:
-    """Decode an image, in a request or among training's files.
-
-    Raises `BadRequest` for anything that is not a readable image within `MAX_PIXELS`.
-    """
-    try:
-        image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
-        width, height = image.size
-        # Before decoding: a file of kilobytes can unpack to gigabytes.
-        if width * height > MAX_PIXELS:
-            raise BadRequest(f"the image has {width}×{height} pixels; {_FEW_PIXELS}", 413)
-        image.load()
-    except UnidentifiedImageError:
-        raise BadRequest(f"not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
-    # Pillow has a limit of its own, above ours; where warnings are errors, it has two.
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadRequest(f"the image has too many pixels; {_FEW_PIXELS}", 413) from None
-    except DAMAGED as error:
-        raise BadRequest(f"the image cannot be decoded: {error}") from None
-    return image
 
 
 def read_table(body: object, spec: TableSpec) -> torch.Tensor:
@@ -76,7 +50,11 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
     """
     if isinstance(body, (bytes, bytearray, str)):
         try:
-            body = json.loads(body)
+            text = body if isinstance(body, str) else body.decode()
+            _require_few_values(text, spec)
+            body = json.loads(text.removeprefix(BOM))
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"the body is not JSON: byte {error.start} is not UTF-8") from None
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
     rows = _as_rows(body)
@@ -95,10 +73,12 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
 def read_text(body: object, spec: TextSpec) -> torch.Tensor:
     """Read a request's one text; returns int64 `(1, L)`.
 
-    What begins with `{`, blanks aside, is JSON and must be `{"text": "…"}`: nothing is guessed, and
-    a text that begins so itself is sent in that form. Anything else is the text as it stands,
-    quotes included. TorchServe decodes the JSON of `application/json`: an object is taken as above,
-    and of a string what is in it. Raises `BadRequest` for what is no text, or a blank one.
+    What begins with `{`, a byte order mark and blanks aside, is JSON and must be `{"text": "…"}`:
+    nothing is guessed, and a text that begins so itself is sent in that form. Anything else is the
+    text as it stands, quotes included. TorchServe decodes the JSON of `application/json`: an object
+    is taken as above, and of a string what is in it.
+
+    Raises `BadRequest` for what is no text, or a blank one.
     """
     if isinstance(body, (bytes, bytearray)):
         try:
@@ -106,8 +86,13 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
         except UnicodeDecodeError as error:
             raise BadRequest(f"byte {error.start} is not UTF-8: {_SEND_TEXT}") from None
     if isinstance(body, str) and is_json(body):
+        # A key has two, and one in a text has a backslash in front; a request holds a million keys.
+        if body.count('"') - body.count('\\"') > _MOST_QUOTES:
+            raise BadRequest(
+                f"what begins with {{ is read as JSON, and has more keys: {_SEND_TEXT}"
+            )
         try:
-            body = json.loads(body)
+            body = json.loads(body.removeprefix(BOM))
         except (ValueError, RecursionError) as error:
             raise BadRequest(
                 f"what begins with {{ is read as JSON, and this is none ({error}): "
@@ -124,6 +109,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
 
 def text_problem(text: str) -> str:
     """Say why a text cannot be read, in a request or among training's samples; "" if it can."""
+    text = text.removeprefix(BOM)
     if not text or text.isspace():
         return "the text is empty" if not text else "the text is blank"
     try:
@@ -144,6 +130,19 @@ def _text_of(fields: Mapping[Any, Any]) -> object:
     return text
 
 
+def _require_few_values(text: str, spec: TableSpec) -> None:
+    """Refuse what holds more values than the most rows, before a list is made of each of them.
+
+    Categories may hold commas themselves, so four times as many pass.
+    """
+    if text.count(",") > 4 * MAX_ROWS * (len(spec.columns) + 1):
+        raise BadRequest(
+            f"more values than {MAX_ROWS} rows of {len(spec.columns)} columns have; at most "
+            f"{MAX_ROWS} rows in one request are accepted",
+            413,
+        )
+
+
 def _as_rows(body: object) -> Sequence[object]:
     if isinstance(body, Mapping):
         return [body]
@@ -160,10 +159,12 @@ def _row_values(row: object, spec: TableSpec, number: int) -> list[float]:
         missing = [
             c for place, c in enumerate(columns) if c not in row and not spec.optional[place]
         ]
-        unknown = [str(c)[:40] for c in row if c not in columns]
+        known = frozenset(columns)
+        # A request may be megabytes of unknown names.
+        unknown = [str(c)[:40] for c in islice((c for c in row if c not in known), 5)]
         if missing or unknown:
             parts = [f"missing {', '.join(missing)}"] if missing else []
-            parts += [f"unknown {', '.join(unknown[:5])}"] if unknown else []
+            parts += [f"unknown {', '.join(unknown)}"] if unknown else []
             raise BadRequest(f"row {number}: {'; '.join(parts)}; columns: {', '.join(columns)}")
         row = [row.get(c) for c in columns]
     if not isinstance(row, list) or len(row) != len(columns):
@@ -177,10 +178,36 @@ def _value(value: Any, spec: TableSpec, place: int, row: int) -> float:
     if value is None and spec.optional[place]:
         return math.nan
     if categories := spec.categories[place]:
-        if value not in categories:
+        found = _category(value, categories)
+        if found is None:
             raise BadRequest(f"{where}: expected one of {_listed(categories)}, got {_named(value)}")
-        return float(categories.index(value))
+        return float(found)
     return _number(value, where)
+
+
+def _category(value: object, categories: Sequence[str]) -> int | None:
+    """Return the index of a category, None if it is not the only one that is meant.
+
+    It is written as in training. Accents may be put together in another way, and true and false
+    stand for the categories that say so, however they are spelt: `True` is what pandas writes.
+    """
+    if isinstance(value, bool):
+        word = str(value).lower()
+        same = [place for place, name in enumerate(categories) if name.lower() == word]
+    elif not isinstance(value, str):
+        same = []
+    elif value in categories:
+        same = [categories.index(value)]
+    elif len(value) <= _LONGEST_NAME:
+        form = unicodedata.normalize("NFC", value)
+        same = [
+            place
+            for place, name in enumerate(categories)
+            if unicodedata.normalize("NFC", name) == form
+        ]
+    else:
+        same = []
+    return same[0] if len(same) == 1 else None
 
 
 def _listed(categories: Sequence[str]) -> str:

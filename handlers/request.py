@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
+# What some editors put in front of UTF-8; part of no text, and of no JSON.
+BOM = "\ufeff"
+# Of form fields; others are taken where a form is plainly no body that was split.
+FIELDS = ("body", "data", "file", "image")
+_URLENCODED = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_HOW = (
+    "send it whole, with its Content-Type: -H 'Content-Type: application/json' for JSON, "
+    "text/plain for a text, application/octet-stream for an image (without one, curl -d says "
+    "application/x-www-form-urlencoded)"
+)
+# Bytes whose characters are not looked at one by one.
+_LONG = 1 << 16
 # A problem quotes the request, and a request may be megabytes of one name.
 _LONGEST_PROBLEM = 500
 
@@ -18,26 +33,70 @@ class BadRequest(Exception):
         self.status = status
 
 
-def body_of(fields: Mapping[str, Any]) -> object:
-    """Return the one value that a request carries: its body, or its only form field.
+def body_of(fields: Mapping[str, Any], headers: Mapping[str, Any] | None = None) -> object:
+    """Return the one value that a request carries, whole: its body, or a form field.
 
-    TorchServe gives a plain body the name `body`; `data` is what its own examples post.
-    Raises `BadRequest` when there is nothing, or no telling which field is meant.
+    TorchServe gives a plain body the name `body`; `data` is what its own examples post. It takes a
+    body that came without a content type of its own for a form, as curl says of `-d`, and splits it
+    at `&` and `=`: what may be such a part is refused. `headers` are the request's, and tell one
+    form from another. Raises `BadRequest` when there is nothing, or no telling what was sent.
     """
+    content_type, length = _told(headers or {})
+    if content_type == _URLENCODED:
+        return _whole_field(fields, length)
     for name in ("body", "data"):
-        if name in fields:
+        if name in fields and (name == "body" or not _is_empty(fields[name])):
             return fields[name]
-    if len(fields) == 1:
-        return next(iter(fields.values()))
     if not fields:
-        raise BadRequest("the request is empty")
-    names = ", ".join(name[:40] for name in sorted(fields)[:5])
-    raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
+        raise BadRequest(f"the request is empty: {_HOW}")
+    if len(fields) > 1:
+        names = ", ".join(name[:40] for name in sorted(islice(fields, 5)))
+        raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
+    (name,) = fields
+    is_known = name in FIELDS or content_type == _MULTIPART
+    if not is_known or name.lstrip()[:1] in ("{", "[") or _is_empty(fields[name]):
+        raise _no_whole_body(f"the form field {name[:40]!r}")
+    return fields[name]
+
+
+def _told(headers: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return a request's content type, without its parameters, and its length."""
+    found = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    length = found.get("content-length", "")
+    # Cut as TorchServe cuts it, so that both see a form in the same requests.
+    content_type = found.get("content-type", "").partition(";")[0].lower()
+    return content_type, int(length) if length.isdecimal() and length.isascii() else None
+
+
+def _whole_field(fields: Mapping[str, Any], length: int | None) -> object:
+    """Return the value of a form that has no other field, nor lost one of the same name."""
+    if not fields:
+        raise _no_whole_body("a form without fields")
+    (name, *others) = islice(fields, 2)
+    value = fields[name]
+    if others or name not in FIELDS or _is_empty(value):
+        raise _no_whole_body(
+            f"{'several form fields, ' * bool(others)}the form field {name[:40]!r}"
+        )
+    if length is not None and isinstance(value, (bytes, bytearray)):
+        # A byte may have been sent as three; what is plain never is.
+        odd = len(value) - len(re.findall(rb"[A-Za-z0-9]", value)) if length < _LONG else len(value)
+        if length > len(name) + 1 + len(value) + 2 * odd:
+            raise _no_whole_body(f"more than one form field {name!r}")
+    return value
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray, str)) and not value
+
+
+def _no_whole_body(what: str) -> BadRequest:
+    return BadRequest(f"the body was taken for {what}: {_HOW}", 415)
 
 
 def is_json(text: str) -> bool:
-    """Whether a text must be JSON: whether it begins with `{`, blanks aside."""
-    return text.lstrip().startswith("{")
+    """Whether a text must be JSON: whether it begins with `{`, a BOM and blanks aside."""
+    return text.removeprefix(BOM).lstrip().startswith("{")
 
 
 def json_answer(answer: object) -> bytes:

@@ -27,7 +27,8 @@ from handlers.spec import PreprocessSpec, load_spec
 logger = logging.getLogger(__name__)
 
 # HTTP reason phrases must be ASCII: TorchServe counts their characters as bytes.
-_PHRASES = {400: "Bad Request", 413: "Payload Too Large", 500: "Internal Server Error"}
+_PHRASES = {400: "Bad Request", 413: "Payload Too Large", 415: "Unsupported Media Type",
+            500: "Internal Server Error"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +61,30 @@ class Service:
         if data is None:
             self.loaded = load(context)
             return None
-        answers, statuses = self.answers(data)
+        headers = [context.get_all_request_header(index) for index in range(len(data))]
+        answers, statuses = self.answers(data, headers)
         for index, status in enumerate(statuses):
             context.set_response_content_type(index, "application/json")
             if status != 200:
                 context.set_response_status(status, _PHRASES.get(status, "Error"), index)
         return answers
 
-    def answers(self, data: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], list[int]]:
-        """Return the answers and the HTTP statuses of a batch of requests."""
+    def answers(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        headers: Sequence[Mapping[str, Any]] | None = None,
+    ) -> tuple[list[bytes], list[int]]:
+        """Return the answers and the HTTP statuses of a batch of requests.
+
+        `headers` are those of each request, where they are known.
+        """
         assert self.loaded is not None, "TorchServe loads the model before it sends requests"
         inputs: dict[int, torch.Tensor] = {}
         results: dict[int, tuple[bytes, int]] = {}
         for index, fields in enumerate(data):
             try:
-                inputs[index] = self.read(body_of(fields), self.loaded.spec)
+                body = body_of(fields, headers[index] if headers else None)
+                inputs[index] = self.read(body, self.loaded.spec)
             except BadRequest as bad:
                 results[index] = (json_error(bad.status, str(bad)), bad.status)
             # A fault of ours must not take the answers of the others along.

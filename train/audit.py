@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.read import open_image, text_problem
+from handlers.images.decode import open_image
+from handlers.read import text_problem
 from handlers.request import BadRequest
 from recipes.errors import DataError
 from train.samples import Fault, ImageSamples, Samples, TableSamples, TextSamples

@@ -144,8 +144,7 @@ def _thumbnails(
     """
 
     def thumbnail(index: int) -> NDArray[np.float32]:
-        image = samples.image(index)
-        image.draft("L", _DECODED)
+        image = samples.image(index, near=_DECODED)
         grey = upright(image, 1).resize((_SIDE, _SIDE))
         return np.asarray(grey, dtype=np.float32).reshape(-1)
 

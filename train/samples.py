@@ -13,24 +13,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from handlers.images.formats import MEDIA_TYPES, format_of
 from handlers.request import is_json
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SplitName = Literal["train", "validation", "test"]
-
-# Of the formats that the server accepts; cameras add a preview to a JPEG, and Pillow calls it MPO.
-MEDIA_TYPES = {
-    "PNG": "image/png",
-    "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",
-    "WEBP": "image/webp",
-    "BMP": "image/bmp",
-    "GIF": "image/gif",
-}
-# As Pillow is asked for them: it finds an MPO by way of JPEG.
-FORMATS = tuple(name for name in MEDIA_TYPES if name != "MPO")
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -82,19 +71,25 @@ class ImageSamples(_Labelled):
         """Return the sample as a client would send it: the body and its content type."""
         source = self.images[index]
         if isinstance(source, Path):
-            return source.read_bytes(), MEDIA_TYPES[str(self.image(index).format)]
+            content = source.read_bytes()
+            return content, MEDIA_TYPES[format_of(content)]
         buffer = io.BytesIO()
         self.image(index).save(buffer, format="PNG")
         return buffer.getvalue(), "image/png"
 
-    def image(self, index: int) -> Image.Image:
-        """Return the sample as Pillow has it, as it was stored; a file is not yet decoded."""
+    def image(self, index: int, near: tuple[int, int] | None = None) -> Image.Image:
+        """Return the sample as the server sees it: upright, opaque, grey or RGB.
+
+        With `near` it may be larger than that size and smaller than the original. Raises
+        `BadRequest` for a file that the server would refuse.
+        """
         from PIL import Image
+
+        from handlers.images.decode import open_image
 
         source = self.images[index]
         if isinstance(source, Path):
-            # Bytes, because Pillow keeps the files of animations open.
-            return Image.open(io.BytesIO(source.read_bytes()), formats=FORMATS)
+            return open_image(source.read_bytes(), near)
         return Image.fromarray(source)
 
 

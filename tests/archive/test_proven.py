@@ -37,6 +37,7 @@ COMMON = {
     f"{GOLDEN}/index.json",
     f"{GOLDEN}/tensors.safetensors",
     "handlers/__init__.py",
+    *(f"handlers/images/{file.name}" for file in (ROOT / "handlers/images").glob("*.py")),
     "handlers/preprocess.py",
     "handlers/read.py",
     "handlers/request.py",

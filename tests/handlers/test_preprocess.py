@@ -12,7 +12,10 @@ import torch
 from PIL import Image, ImageOps
 
 from handlers.preprocess import image_tensor, table_tensor
+from handlers.read import read_image
+from handlers.request import BadRequest
 from handlers.spec import ImageSpec
+from tests.handlers import png_by_spec
 from tests.handlers.images import encoded, image_spec, noise
 from tests.specs import numbers
 
@@ -184,3 +187,48 @@ def test_rows_are_standardised_column_by_column() -> None:
 
 def test_what_float32_cannot_hold_is_infinite_without_a_warning() -> None:
     assert table_tensor(np.array([[1e39, -1e308]]), TABLE).tolist() == [[np.inf, -np.inf]]
+
+
+# --- images that Pillow has opened ----------------------------------------------------------
+
+
+def test_an_image_that_is_not_yet_decoded_is_read_as_in_a_request() -> None:
+    body = png_by_spec.written(
+        [[(0x1234, 0, 0), (0x1235, 0, 0)]], depth=16, colour=2, transparent=b"\x12\x34\0\0\0\0"
+    )
+    lazy = Image.open(io.BytesIO(body))
+    assert torch.equal(image_tensor(lazy, image_spec(size=(2, 1))), tensor_of_request(body))
+    frames = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
+    later = Image.open(
+        io.BytesIO(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    )
+    later.seek(1)
+    assert image_tensor(later, image_spec(size=(2, 1)))[:, 0, 0].tolist() == [0.0, 0.0, 1.0]
+
+
+def tensor_of_request(body: bytes) -> torch.Tensor:
+    return read_image(body, image_spec(size=(2, 1)))[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "seen"),
+    [
+        ("La", (0, 0), 255),
+        ("RGBa", (0, 0, 0, 0), 255),
+        ("PA", (0, 0), 255),
+        ("I;16B", 0x8000, 128),
+        ("I", 0x8000, 128),
+        ("HSV", (0, 0, 255), 255),
+        ("YCbCr", (255, 128, 128), 255),
+    ],
+)
+def test_a_mode_that_no_file_has_goes_the_same_way(mode: str, colour: Any, seen: int) -> None:
+    image = Image.new(mode, (4, 4), colour)
+    for channels in (1, 3):
+        found = image_tensor(image, image_spec(channels)) * 255
+        assert found.round().unique().tolist() == [seen]
+
+
+def test_floats_are_refused() -> None:
+    with pytest.raises(BadRequest, match="floats"):
+        image_tensor(Image.new("F", (4, 4)), image_spec())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handlers.preprocess import text_tensor
+from handlers.preprocess import text_bytes, text_tensor
 from handlers.read import read_text, text_problem
 from handlers.request import BadRequest
 from handlers.spec import TextSpec
@@ -51,11 +52,20 @@ def refusal(body: object) -> str:
         ({"text": "{"}, "{"),
         # Blanks are part of a text.
         (b"  a ", "  a "),
-        (b"\xef\xbb\xbfa", "\ufeffa"),
+        # A byte order mark is no part of it, wherever it came from.
+        (b"\xef\xbb\xbfa", "a"),
+        ("\ufeffa", "a"),
+        ({"text": "\ufeffa"}, "a"),
+        (b'\xef\xbb\xbf{"text": "a"}', "a"),
+        ('\ufeff \n{"text": "a"}', "a"),
+        (bytearray(b'\xef\xbb\xbf{"text": "\xef\xbb\xbfa"}'), "a"),
+        # One in the middle, or a second one, is.
+        ("a\ufeff", "a\ufeff"),
         (b"\x00", "\x00"),
     ],
 )
 def test_a_text_is_read(body: object, text: str) -> None:
+    assert text_bytes(text, SPEC) == text.encode()
     tensor = read_text(body, SPEC)
     assert tensor.dtype == torch.int64
     assert torch.equal(tensor, text_tensor([text], SPEC))
@@ -68,6 +78,8 @@ def test_a_text_is_read(body: object, text: str) -> None:
         ("", f"the text is empty: {HOW}"),
         (b" \t\r\n", f"the text is blank: {HOW}"),
         ("\u3000\u00a0", f"the text is blank: {HOW}"),
+        (b"\xef\xbb\xbf", f"the text is empty: {HOW}"),
+        ("\ufeff \n", f"the text is blank: {HOW}"),
         ({"text": ""}, f"the text is empty: {HOW}"),
         (b'{"text": " "}', f"the text is blank: {HOW}"),
         (b"abc\xff", f"byte 3 is not UTF-8: {HOW}"),
@@ -95,6 +107,15 @@ def test_what_begins_like_json_and_is_none_is_not_guessed_at(body: Any) -> None:
     said = refusal(body)
     assert said.startswith("what begins with { is read as JSON, and this is none (")
     assert said.endswith('): send such a text as {"text": "…"}')
+
+
+def test_millions_of_keys_are_refused_before_they_are_read() -> None:
+    body = "{" + ", ".join(f'"{number}": 1' for number in range(900_000)) + "}"
+    started = time.process_time()
+    assert refusal(body).startswith("what begins with { is read as JSON, and has more keys")
+    assert time.process_time() - started < 0.5
+    quotes = json.dumps({"text": '"' * 1000 + "\\" * 1000})
+    assert read_text(quotes, SPEC).shape == (1, SPEC.max_bytes)
 
 
 def test_a_text_that_begins_like_json_can_be_sent() -> None:

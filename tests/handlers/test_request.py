@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,8 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=2000)
         ({"data": b"x"}, b"x"),
         ({"body": b"x", "data": b"y"}, b"x"),
         ({"data": b"x", "note": b"y"}, b"x"),
-        ({"photo": b"x"}, b"x"),
+        ({"file": b"x"}, b"x"),
+        ({"image": b"x"}, b"x"),
         ({"body": None}, None),
         ({"body": b""}, b""),
     ],
@@ -36,6 +39,83 @@ def test_an_empty_request_is_refused() -> None:
     with pytest.raises(BadRequest, match="the request is empty") as caught:
         body_of({})
     assert caught.value.status == 400
+
+
+URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize("headers", [None, {}, URLENCODED])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {'{"text": "a ': b' b"}'},
+        {'[["a': b'b"]]'},
+        {" {": b"1"},
+        {"hello": b""},
+        {"data": b""},
+        {"data": bytearray()},
+        {"text": b"half of it"},
+        {"a": b"b"},
+        {"": b"x"},
+    ],
+    ids=str,
+)
+def test_half_a_body_is_refused_with_the_header_to_send(
+    fields: dict[str, Any], headers: dict[str, str] | None
+) -> None:
+    with pytest.raises(BadRequest, match="Content-Type: application/json") as caught:
+        body_of(fields, headers)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [
+        ({}, None),
+        ({"data": b"hello ", " goodbye": b""}, None),
+        ({"body": b"hello ", " goodbye": b""}, None),
+        ({"data": b"x", "note": b"y"}, None),
+        # A field of the same name stood in front: only the last one arrives.
+        ({"data": b"bbbbbbbb"}, len("data=a&data=bbbbbbbb")),
+        ({"data": b'{"b": 2}'}, len('data={"a": 1}&data={"b": 2}')),
+    ],
+)
+def test_a_form_that_a_client_did_not_mean_is_refused(
+    fields: dict[str, bytes], length: int | None
+) -> None:
+    headers = URLENCODED | ({"Content-Length": str(length)} if length else {})
+    with pytest.raises(BadRequest, match="Content-Type") as caught:
+        body_of(fields, headers)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("value", ["x", "a b", "a+b%", '{"a": "é&="}', "x" * 100_000])
+@pytest.mark.parametrize("encode", [quote, quote_plus, lambda text: quote(text, safe="")])
+def test_a_whole_form_field_is_taken(value: str, encode: Any) -> None:
+    length = len("data=" + encode(value))
+    headers = URLENCODED | {"content-length": str(length)}
+    assert body_of({"data": value.encode()}, headers) == value.encode()
+
+
+def test_in_a_form_of_files_any_field_may_be_meant() -> None:
+    assert body_of({"photo": b"x"}, MULTIPART) == b"x"
+    assert body_of({"data": b"x", "note": b"y"}, MULTIPART) == b"x"
+    # A field cannot pass for a header.
+    told = {"content-type": {"content-type": "x"}, **URLENCODED}
+    with pytest.raises(BadRequest, match="Content-Type"):
+        body_of({"content-type": b"x"}, told)
+    with pytest.raises(BadRequest, match="Content-Type"):
+        body_of({"photo": b""}, MULTIPART)
+
+
+def test_millions_of_fields_are_refused_at_once() -> None:
+    fields = {f"{number}": b"" for number in range(1_000_000)}
+    started = time.process_time()
+    for headers in (None, URLENCODED, MULTIPART):
+        with pytest.raises(BadRequest):
+            body_of(fields, headers)
+    assert time.process_time() - started < 0.1
 
 
 def test_several_fields_are_named_and_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -78,6 +79,64 @@ def test_a_row_of_training_is_the_row_of_a_request() -> None:
 )
 def test_what_cannot_be_read_is_named(row: object, message: str) -> None:
     assert message in refusal(row)
+
+
+def spec_of(*categories: str) -> TableSpec:
+    return dataclasses.replace(
+        SPEC, categories=((), tuple(sorted(categories)), ()), optional=(True, False, False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("categories", "value", "category"),
+    [
+        (("True", "False"), True, "True"),
+        (("true", "false"), False, "false"),
+        (("TRUE", "FALSE"), True, "TRUE"),
+        (("False", "True", "unknown"), False, "False"),
+        # Accents in one character or two.
+        (("caf\u00e9", "bar"), "cafe\u0301", "caf\u00e9"),
+        (("cafe\u0301", "bar"), "caf\u00e9", "cafe\u0301"),
+        (("\u00e9", "e\u0301"), "e\u0301", "e\u0301"),
+        (("8010", "8020"), "8010", "8010"),
+    ],
+)
+def test_a_category_is_meant_however_json_has_it(
+    categories: tuple[str, ...], value: object, category: str
+) -> None:
+    spec = spec_of(*categories)
+    for body in ([1, value, 3], {"age": 1, "colour": value, "size": 3}):
+        for sent in (json.dumps(body).encode(), "\ufeff" + json.dumps(body), body):
+            features = read_table(sent, spec)[0].tolist()[2:-1]
+            assert features == [float(name == category) for name in spec.categories[1]]
+
+
+@pytest.mark.parametrize(
+    ("categories", "value", "got"),
+    [
+        (("no", "yes"), True, "true or false"),
+        (("TRUE", "True"), True, "true or false"),
+        (("0", "1"), True, "true or false"),
+        (("False", "True"), "true", '"true"'),
+        (("False", "True"), 1, "int"),
+        (("8010", "8020"), 8010, "int"),
+        (("1", "2"), 1.0, "float"),
+        (("a", "b"), None, "null"),
+        (("a", "b"), "A", '"A"'),
+        (("a", "b"), " a", '" a"'),
+        (("a", "b"), "e\u0301" * 1_000_000, '"e'),
+    ],
+)
+def test_a_category_is_not_guessed(categories: tuple[str, ...], value: object, got: str) -> None:
+    with pytest.raises(BadRequest, match=r"row 0, column colour: expected one of ") as caught:
+        read_table([1, value, 3], spec_of(*categories))
+    assert f"got {got}" in str(caught.value)
+
+
+def test_a_body_of_another_encoding_is_refused() -> None:
+    for encoding in ("utf-16", "utf-32", "latin-1"):
+        with pytest.raises(BadRequest, match=r"byte . is not UTF-8"):
+            read_table('[1, "é", 3]'.encode(encoding), SPEC)
 
 
 def test_a_spec_survives_its_file() -> None:

@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.read import IMAGE_FORMATS
 from recipes.errors import DataError
 from tests.train.conftest import image_samples, table_samples
 from train.audit import SHOWN, audited, chosen, refusal, without
-from train.samples import FORMATS, Fault, ImageSamples, Samples, TableSamples
+from train.samples import Fault, ImageSamples, Samples, TableSamples
 
 pytestmark = pytest.mark.torch
 
@@ -139,10 +138,6 @@ def test_any_bytes_are_an_image_or_a_fault(
     samples = files_of(folder, {"any.jpg": bytes(content[: len(content) - end])})
     clean, faults = skipped(samples)
     assert len(clean) + len(faults) == 7
-
-
-def test_what_passes_is_what_samples_open() -> None:
-    assert FORMATS == IMAGE_FORMATS
 
 
 @pytest.mark.parametrize(
