@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from recipes.errors import VerifyError
+
+if TYPE_CHECKING:
+    from archive.container.budget import Budget
 
 
 class Malformed(Exception):
@@ -31,22 +34,32 @@ class Digests:
     problems: list[str]
 
 
+def made_folder(path: Path, made: set[Path]) -> Path:
+    """Make the folders above a path that are not among `made`; returns the path."""
+    if (parent := path.parent) not in made:
+        parent.mkdir(parents=True, exist_ok=True)
+        made.add(parent)
+    return path
+
+
 class Container(ABC):
     """An archive that is open for reading. With any of `problems`, nothing of it may be read.
 
-    `path` is where it lies, `size` is in bytes, `members` the sizes of the files in it, by name. In
-    a `with` block, what the system refuses (a full disk, a file that may not be read) and what
-    changes while it is read ends the block as `VerifyError`.
+    `path` is where it lies, `size` is in bytes, `members` the sizes of the files in it, by name,
+    `budget` what checking it may cost. In a `with` block, what the system refuses (a full disk, a
+    file that may not be read), what changes while it is read, and the end of the budget end the
+    block as `VerifyError`.
     """
 
     path: Path
     size: int
+    budget: Budget
     members: dict[str, int]
     problems: list[str]
 
     @abstractmethod
     def digests(self) -> Digests:
-        """Read every byte once."""
+        """Read every byte once. Raises `Exhausted`, as `read` and `unpack` do."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
