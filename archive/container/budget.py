@@ -12,8 +12,8 @@ from archive.container.types import Malformed
 SECONDS, BYTES_A_SECOND = 10, 100_000_000
 # A member costs some 100 µs: to look up, to unpack and to scan.
 MEMBERS, BYTES_A_MEMBER = 20_000, 10_000
-# An opcode costs some 2 µs, and each is a byte at least.
-OPCODES, BYTES_AN_OPCODE = 2_000_000, 200
+# An opcode costs 1.5 µs at most, and each is a byte at least.
+OPCODES, BYTES_AN_OPCODE = 4_000_000, 200
 
 
 class Exhausted(Malformed):

@@ -188,7 +188,8 @@ class PickleWalk:
             value = text_of(self._stream.lines[0], name == "UNICODE")
         elif name == "LONG":
             value = _LEGACY if self._stream.lines[0] == b"%dL" % _LEGACY else None
-        elif isinstance(argument, (str, int)):
+        elif not self._stream.lines and isinstance(argument, (str, int)):
+            # Of what comes as a line, genops saw another one.
             value = argument
         # Long strings are names of nothing; the rest of what a pickle makes is of no interest.
         if isinstance(value, str) and len(value) > LONGEST:
