@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
+from archive.container.budget import Budget
+from archive.container.limits import MAX_TEXT
 from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
 from archive.imports import follow
@@ -28,6 +30,7 @@ from archive.rules.stock import stock_problems
 from archive.types import INVENTORY, MANIFEST, Packed
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
 from recipes.errors import PackError
+from recipes.regular import read_regular
 
 # What TorchServe's C++ backend brings itself.
 _STOCK_LSP = frozenset({"BaseHandler", "TorchScriptHandler"})
@@ -104,10 +107,12 @@ def pack(
         contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
+        budget = Budget(sum(file.stat().st_size for file in members.files.values()))
+        budget.enter(len(contents) + 1)
         if runtime != "LSP":
             raise_for(handler_problems(model.handler, members.read))
         if serialized_file is not None:
-            problems = pickle_problems(Path(serialized_file))
+            problems = pickle_problems(Path(serialized_file), budget)
             raise_for(f"--serialized-file {serialized_file}: {problem}" for problem in problems)
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
@@ -161,7 +166,7 @@ def _manifest_handler(handler: str) -> str:
 
 
 def _config(file: Path, notes: list[str]) -> bytes:
-    data = file.read_bytes()
+    data = read_regular(file, MAX_TEXT)
     # YAML takes longer to import than many an archive to write.
     from archive.rules.config import completed, read_config
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from archive.container.budget import Exhausted
 from archive.types import INVENTORY, Inventory, from_json
 from archive.write import ArchiveFormat
 from recipes.errors import PackError
@@ -23,6 +24,8 @@ def failures_told(target: Path) -> Iterator[None]:
             # It came while this was packed.
             raise _already_there(target) from None
         raise PackError(f"{error.filename or target}: {error.strerror or error}") from error
+    except Exhausted as ended:
+        raise PackError(f"{target}: {ended}: pack fewer or smaller files") from ended
 
 
 def raise_for(problems: Iterable[str]) -> None:

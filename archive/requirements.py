@@ -11,6 +11,7 @@ from pathlib import Path
 
 from archive.imports import Followed
 from recipes.errors import PackError
+from recipes.regular import MOST_TEXT, read_regular
 
 _ROOT = Path(__file__).resolve().parent.parent
 _COMMENT = re.compile(r"(^|\s)#.*")
@@ -19,8 +20,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EGG = re.compile(rf"(?<=[#&]egg=){_NAME.pattern}")
 # What pip reads from files of the machine that it runs on: lines, and what these point to.
 _FILE = re.compile(r"[./]|(\w+\+)?file:|[^\s:@]+(/|\.whl|\.zip|\.tar\.gz)", re.IGNORECASE)
+# Nothing is tried twice: a line may be as long as somebody likes.
 _TARGET = re.compile(
-    rf"""(?:^{_NAME.pattern}\s*(?:\[[^]]*\])?\s*@  # name[extras] @ target
+    rf"""(?:^{_NAME.pattern}+\s*+(?:\[[^]]*\]\s*+)?@  # name[extras] @ target
     |(?:^|\s)(?:-[rcef]|--(?:requirement|constraint|editable|find-links)(?=[\s=])))
     [\s=]*["']?(\S+)""",
     re.VERBOSE,
@@ -45,20 +47,21 @@ def check_imports(
     declared = read_requirements(requirements) if requirements is not None else set()
     known = declared | {_normalised(name) for name in provided}
     nor = f" nor in {requirements or 'a --requirements-file'}" if installs else ""
-    problems = [problem for one in followed for problem in _problems(one, members, known, nor)]
+    there = {*members, *_folders(members)}
+    problems = [problem for one in followed for problem in _problems(one, there, known, nor)]
     if problems:
         raise PackError("\n".join(dict.fromkeys(problems)))
 
 
-def _problems(one: Followed, members: Collection[str], known: set[str], nor: str) -> Iterator[str]:
+def _problems(one: Followed, there: Collection[str], known: set[str], nor: str) -> Iterator[str]:
     for module in one.closure.missing:
-        if not _is_member(module, members):
+        if not _is_member(module, there):
             yield (
                 f"{one.file}: needs {module}, and there is no such module in {one.root}; name what "
                 "is compiled or made by a build with --extra-trees"
             )
     for module in one.closure.required:
-        if _is_member(module, members) or _normalised(module) in known or _is_installed(module):
+        if _is_member(module, there) or _normalised(module) in known or _is_installed(module):
             continue
         yield (
             f"{one.importer(module)}: imports {module}, which is neither in {one.root} nor "
@@ -67,11 +70,17 @@ def _problems(one: Followed, members: Collection[str], known: set[str], nor: str
         )
 
 
-def _is_member(module: str, members: Collection[str]) -> bool:
+def _folders(members: Iterable[str]) -> Iterator[str]:
+    """Yield the folders that members are in, each ending in `/`."""
+    for name in members:
+        parts = name.split("/")[:-1]
+        yield from (f"{'/'.join(parts[: n + 1])}/" for n in range(len(parts)))
+
+
+def _is_member(module: str, there: Collection[str]) -> bool:
     """Whether a module that no source was found for is packed: compiled, or as a folder."""
     path = module.replace(".", "/")
-    compiled = tuple(f"{path}{suffix}" for suffix in _COMPILED)
-    return any(name.startswith(f"{path}/") or name in compiled for name in members)
+    return any(f"{path}{suffix}" in there for suffix in ("/", *_COMPILED))
 
 
 def _is_installed(module: str) -> bool:
@@ -89,7 +98,7 @@ def read_requirements(file: Path) -> set[str]:
     Raises `PackError` for what cannot be read, and for lines that name files.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MOST_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PackError(f"{file}: not UTF-8: save it as UTF-8") from None
     names = set()

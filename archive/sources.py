@@ -7,6 +7,7 @@ belongs to a handler. Imports that only type checkers see (`if TYPE_CHECKING:`) 
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import os
 import sys
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archive.rules.python import parse
+from archive.rules.python import MOST_SOURCE, parse
 from recipes.errors import PackError
+from recipes.regular import read_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,11 +224,15 @@ def _stamp(path: str | Path) -> list[int]:
 
 def _parse(file: Path, shown: str) -> Source:
     try:
-        tree = parse(file.read_bytes(), shown)
+        tree = parse(read_regular(file, MOST_SOURCE), shown)
         digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
         return Source(digest=digest, imports=list(_imports(tree)))
     except ValueError as error:
         raise PackError(str(error)) from None
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EFBIG):
+            raise
+        raise PackError(f"{shown}: {error.strerror}") from None
     except RecursionError:
         raise PackError(f"{shown}: too much in one line to be followed") from None
 
@@ -278,8 +284,12 @@ def _is_import_error_in(types: list[ast.expr]) -> bool:
 
 def _asks_for_machine(test: ast.expr) -> bool:
     asked = {"sys.version_info", "sys.platform", "os.name"}
-    parts = (part for part in ast.walk(test) if isinstance(part, ast.Attribute))
-    return any(ast.unparse(part) in asked for part in parts)
+    return any(
+        isinstance(part, ast.Attribute)
+        and isinstance(part.value, ast.Name)
+        and f"{part.value.id}.{part.attr}" in asked
+        for part in ast.walk(test)
+    )
 
 
 def _is_type_checking(test: ast.expr) -> bool:

@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+# In bytes, of what a person writes: a recipe, a module, requirements.
+MOST_TEXT = 4 << 20
 _KINDS = {
     stat.S_IFIFO: "is a FIFO",
     stat.S_IFCHR: "is a device",

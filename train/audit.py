@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from handlers.read import open_image, text_problem
 from handlers.request import BadRequest
 from recipes.errors import DataError
+from recipes.regular import read_regular
 from train.samples import Fault, ImageSamples, Samples, TableSamples, TextSamples
 
 S = TypeVar("S", bound=Samples)
@@ -180,7 +181,7 @@ def _unreadable(samples: ImageSamples) -> Iterator[tuple[int, str]]:
 
 def _wrong_file(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if not content:
             return "the file is empty"
         open_image(content)

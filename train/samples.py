@@ -14,6 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from handlers.request import is_json
+from recipes.regular import read_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,7 +75,7 @@ class ImageSamples(_Labelled):
         """Return what makes this sample this sample, for its digest."""
         image = self.images[index]
         if isinstance(image, Path):
-            return image.read_bytes()
+            return read_regular(image)
         image = np.ascontiguousarray(image)
         return repr((image.shape, image.dtype.str)).encode() + image.tobytes()
 
@@ -82,7 +83,7 @@ class ImageSamples(_Labelled):
         """Return the sample as a client would send it: the body and its content type."""
         source = self.images[index]
         if isinstance(source, Path):
-            return source.read_bytes(), MEDIA_TYPES[str(self.image(index).format)]
+            return read_regular(source), MEDIA_TYPES[str(self.image(index).format)]
         buffer = io.BytesIO()
         self.image(index).save(buffer, format="PNG")
         return buffer.getvalue(), "image/png"
@@ -94,7 +95,7 @@ class ImageSamples(_Labelled):
         source = self.images[index]
         if isinstance(source, Path):
             # Bytes, because Pillow keeps the files of animations open.
-            return Image.open(io.BytesIO(source.read_bytes()), formats=FORMATS)
+            return Image.open(io.BytesIO(read_regular(source)), formats=FORMATS)
         return Image.fromarray(source)
 
 
