@@ -152,7 +152,9 @@ def difference(one: Path, other: Path) -> list[str]:
                 lines.append(f"extra    {name} ({new[name].size} bytes): only in {other}")
             elif old[name].sha256 != new[name].sha256:
                 lines.append(f"changed  {name} ({old[name].size} → {new[name].size} bytes)")
-                lines += [f"           {line}" for line in _changes(name, first, second)]
+                lines += [
+                    f"           {line}" for line in lines_of([*_changes(name, first, second)])
+                ]
     return lines
 
 

@@ -63,6 +63,7 @@ def zero(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+pytestmark = pytest.mark.slow
 KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "FIFO": (fifo, "is a FIFO, not a file"),
     "socket": (bound, "is a socket, not a file"),
