@@ -121,8 +121,13 @@ def repair(content: bytes) -> bytes:
 
 
 def _repair_zip(changed: bytearray) -> None:
-    start, end = changed.find(b"PK\1\2"), changed.rfind(b"PK\5\6")
-    if start < 0 or end < start or len(changed) < end + 22:
+    end = changed.rfind(b"PK\5\6")
+    if end < 0 or len(changed) < end + 22:
+        return
+    (start,) = struct.unpack_from("<I", changed, end + 16)
+    if changed[start : start + 4] != b"PK\1\2":
+        start = changed.find(b"PK\1\2")
+    if not 0 <= start < end:
         return
     struct.pack_into("<2I", changed, end + 12, end - start, start)
     at, at_local = start, 0
