@@ -13,7 +13,7 @@ from msgspec import Struct
 from archive.container.open import open_archive
 from archive.container.types import Container, Digests, Unreadable
 from archive.contents import Contents, read_contents
-from archive.names import printable
+from archive.names import lines_of, printable
 from archive.parity.types import Summary
 from archive.rules.config import read_config
 from archive.types import (
@@ -24,6 +24,9 @@ from archive.types import (
     from_json,
 )
 from recipes.errors import VerifyError
+
+# In characters: each key has those above it in it, and a file can make much of little by that.
+_MOST_KEYS = 8 << 20
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -78,13 +81,13 @@ def read_card(mar: Path) -> Card:
             versions=proof.versions if proof is not None else {},
             golden_samples=_golden_samples(archive, problems),
             members=_members(archive, digests),
-            problems=problems,
+            problems=lines_of(problems),
         )
 
 
 def _raise_for(mar: Path, problems: list[str]) -> None:
     if problems:
-        raise VerifyError("\n".join(f"{mar}: {problem}" for problem in problems))
+        raise VerifyError("\n".join(f"{mar}: {problem}" for problem in lines_of(problems)))
 
 
 def _members(archive: Container, digests: Digests) -> dict[str, Member]:
@@ -153,7 +156,9 @@ def difference(one: Path, other: Path) -> list[str]:
                 lines.append(f"extra    {name} ({new[name].size} bytes): only in {other}")
             elif old[name].sha256 != new[name].sha256:
                 lines.append(f"changed  {name} ({old[name].size} → {new[name].size} bytes)")
-                lines += [f"           {line}" for line in _changes(name, first, second)]
+                lines += [
+                    f"           {line}" for line in lines_of([*_changes(name, first, second)])
+                ]
     return lines
 
 
@@ -174,12 +179,13 @@ def _changes(name: str, one: Container, other: Container) -> Iterator[str]:
             # Said of the member itself.
             continue
         shown = printable(key)
+        before, after = (printable(repr(values.get(key))) for values in (old, new))
         if key not in new:
-            yield f"{shown}: {old[key]!r} → gone"
+            yield f"{shown}: {before} → gone"
         elif key not in old:
-            yield f"{shown}: new, {new[key]!r}"
+            yield f"{shown}: new, {after}"
         elif old[key] != new[key]:
-            yield f"{shown}: {old[key]!r} → {new[key]!r}"
+            yield f"{shown}: {before} → {after}"
 
 
 def _keys(name: str, archive: Container) -> dict[str, Any] | None:
@@ -190,9 +196,20 @@ def _keys(name: str, archive: Container) -> dict[str, Any] | None:
         data = archive.read(name)
         is_json = name.endswith(".json")
         values = json.loads(data) if is_json else read_config(data)[0].values or None
-        return dict(_leaves(values)) if isinstance(values, dict) else None
+        return _keyed(values) if isinstance(values, dict) else None
     except (Unreadable, ValueError, RecursionError):
         return None
+
+
+def _keyed(values: dict[str, Any]) -> dict[str, Any] | None:
+    """Return values by their dotted keys; None where those are longer than the file could be."""
+    keyed, length = dict[str, Any](), 0
+    for key, value in _leaves(values):
+        length += len(key)
+        if length > _MOST_KEYS:
+            return None
+        keyed[key] = value
+    return keyed
 
 
 def _leaves(value: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recipes.regular import open_regular
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # Bytes; a third less time for 512 MiB and an `fsync` than without.
 _FLOW = 8 << 20
@@ -25,7 +27,7 @@ _CANNOT_EXCHANGE = "this file system cannot exchange folders: remove the old one
 
 def sha256_file(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal, in bounded memory."""
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

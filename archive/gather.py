@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 
+from archive.container.limits import MAX_TEXT
 from recipes.errors import PackError
+from recipes.regular import not_regular, read_regular
 
 # Beside hidden files, which are for the tools of the machine that they lie on.
 _UNWANTED_FOLDERS = {"__pycache__", "__MACOSX"}
@@ -16,6 +18,9 @@ _UNWANTED_SUFFIXES = {".pyc", ".pyo"}
 _WILDCARDS = "*?["
 # What TorchServe reads, and we write; in small letters, as some file systems see it.
 _RESERVED = ("mar-inf/", "war-inf/")
+
+# Enough for any archive, and soon counted.
+_MOST_FILES = 200_000
 
 File = str | PathLike[str]
 
@@ -39,13 +44,15 @@ class Members:
                 f"{file}: would be called {name}, which is for what describes the archive: rename "
                 "it, or name the files beside it one by one"
             )
+        if len(self.files) > _MOST_FILES:
+            raise PackError(f"{file}: one of more than {_MOST_FILES} files: name fewer")
         known = self.files.setdefault(name, file)
         if known.resolve() != file.resolve():
             raise PackError(f"{name}: {known} and {file} would both be called this: rename one")
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file by its name in the archive; None when there is none."""
-        return self.files[name].read_bytes() if name in self.files else None
+        return read_regular(self.files[name], MAX_TEXT) if name in self.files else None
 
     def add_file(self, file: Path, what: str) -> str:
         """Take a file that was named, to the root; returns its name there."""
@@ -107,7 +114,7 @@ class Members:
             elif path.is_file():
                 yield path
             else:
-                raise PackError(f"{what} {path}: is neither a file nor a folder")
+                raise PackError(f"{what} {path}: {not_regular(path)}")
 
     def _leaves_out(self, path: Path) -> bool:
         """Note a path that is not packed although nobody said so; returns whether it is one."""
@@ -125,7 +132,7 @@ class Members:
 def _why_no_file(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         return f"a link to {path.readlink()}, which is not there"
-    return "is no file" if path.exists() else "no such file"
+    return not_regular(path) if path.exists() else "no such file"
 
 
 def _check_link(link: Path, top: Path, what: str) -> None:

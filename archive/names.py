@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator
 
 # Of a part, on every common file system; of a whole name, so that a folder's fits before it.
 _MAX_PART, _MAX_NAME = 255, 1024
+# Folders in folders; each is made when it is unpacked.
+_MAX_PARTS = 128
+# Of a message; beyond it, a stranger's text is cut.
+_LINE = 2000
 
 
 def is_plain(name: str) -> bool:
@@ -14,6 +18,8 @@ def is_plain(name: str) -> bool:
     if len(name) > _MAX_NAME or not (name.isascii() and name.isprintable()):
         return False
     # Windows takes the first two for a folder and a drive, and drops dots and spaces at the end.
+    if name.count("/") >= _MAX_PARTS:
+        return False
     return not any(char in name for char in "\\:") and all(
         part and len(part) <= _MAX_PART and part[-1] not in ". " for part in name.split("/")
     )
@@ -45,6 +51,13 @@ def printable(text: str, most: int = 255) -> str:
     """Return what can stand in a line: names and keys come from whoever wrote the archive."""
     shown = text if text.isprintable() else ascii(text)
     return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def lines_of(texts: list[str], most: int = 100) -> list[str]:
+    """Return texts as lines for a terminal: not too many, and none too long."""
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return [one_line(text if len(text) <= _LINE else f"{text[:_LINE]}…") for text in texts[:most]
+            ] + more  # fmt: skip
 
 
 def one_line(text: str) -> str:

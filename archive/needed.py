@@ -92,8 +92,11 @@ def import_notes(folder: Path, model: ManifestModel) -> list[str]:
 
 def _required(folder: Path, name: str | None, members: Collection[str]) -> Requirements | None:
     def read(member: str) -> bytes | None:
-        small = member in members and (folder / member).stat().st_size <= _MOST_REQUIREMENTS
-        return (folder / member).read_bytes() if small else None
+        if member not in members:
+            return None
+        # A wheel is there, and nobody reads it.
+        small = (folder / member).stat().st_size <= _MOST_REQUIREMENTS
+        return (folder / member).read_bytes() if small else b""
 
     data = None if name is None else read(name)
     return None if name is None or data is None else read_requirements(data, name, read)

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
+from archive.container.budget import Budget
+from archive.container.limits import MAX_TEXT
 from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
 from archive.imports import follow
@@ -29,6 +31,7 @@ from archive.rules.stock import stock_problems
 from archive.types import INVENTORY, MANIFEST, Packed
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
 from recipes.errors import PackError
+from recipes.regular import read_regular
 
 # What TorchServe's C++ backend brings itself.
 _STOCK_LSP = frozenset({"BaseHandler", "TorchScriptHandler"})
@@ -106,8 +109,10 @@ def pack(
         contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
+        budget = Budget(sum(file.stat().st_size for file in members.files.values()))
+        budget.enter(len(contents) + 1)
         notes += check_contents(contents)
-        notes += _pickles(members, _path(serialized_file))
+        notes += _pickles(members, _path(serialized_file), budget)
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
         path=target,
@@ -159,7 +164,14 @@ def _requirements(
 ) -> Requirements | None:
     if name is None:
         return None
-    requirements = read_requirements(members.read(name) or b"", str(file), members.read)
+
+    def read(member: str) -> bytes | None:
+        packed = members.files.get(member)
+        # A wheel is there, and nobody reads it.
+        is_large = packed is not None and packed.stat().st_size > MAX_TEXT
+        return b"" if is_large else members.read(member)
+
+    requirements = read_requirements(members.read(name) or b"", str(file), read)
     raise_for(requirements.problems)
     notes += requirements.notes
     return requirements
@@ -170,11 +182,14 @@ def _manifest_handler(handler: str) -> str:
     return handler.rpartition("/")[2]
 
 
-def _pickles(members: Members, payload: Path | None) -> list[str]:
+def _pickles(members: Members, payload: Path | None, budget: Budget) -> list[str]:
     """Return notes on pickles that run code. Raises `PackError` for those in the payload."""
     notes = []
-    for name, file in sorted(members.files.items()):
-        problems = pickle_problems(file)
+    # The payload first: what others cost is not to keep it from being looked at.
+    names = sorted(members.files, key=lambda name: (payload is None or name != payload.name, name))
+    for name in names:
+        file = members.files[name]
+        problems = pickle_problems(file, budget)
         if payload is not None and name == payload.name:
             raise_for(f"--serialized-file {payload}: {problem}" for problem in problems)
         notes += [f"{name}: {problem} (if the handler loads it so)" for problem in problems]
@@ -182,7 +197,7 @@ def _pickles(members: Members, payload: Path | None) -> list[str]:
 
 
 def _config(file: Path) -> bytes:
-    data = file.read_bytes()
+    data = read_regular(file, MAX_TEXT)
     # YAML takes longer to import than many an archive to write.
     from archive.rules.config import completed, read_config
 

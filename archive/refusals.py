@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.container.limits import MAX_MEMBERS, MAX_TEXT
+from archive.container.budget import Exhausted
+from archive.container.limits import MAX_TEXT
 from archive.container.types import Unreadable
 from archive.container.writer import Content
 from archive.contents import read_contents
 from archive.types import INVENTORY, Inventory, from_json
 from archive.write import ArchiveFormat
 from recipes.errors import PackError
+from recipes.regular import read_regular
 
 _STARTS = (b"PK\3\4", b"\x1f\x8b")
 
@@ -28,6 +30,8 @@ def failures_told(target: Path) -> Iterator[None]:
             # It came while this was packed.
             raise _already_there(target) from None
         raise PackError(f"{error.filename or target}: {error.strerror or error}") from error
+    except Exhausted as ended:
+        raise PackError(f"{target}: {ended}: pack fewer or smaller files") from ended
 
 
 def raise_for(problems: Iterable[str]) -> None:
@@ -48,7 +52,7 @@ class _Planned:
         content = self.contents[name]
         if self.members[name] > MAX_TEXT:
             raise Unreadable(f"{name}: is {self.members[name]} bytes long; that is no text")
-        return content.read_bytes() if isinstance(content, Path) else content
+        return read_regular(content) if isinstance(content, Path) else content
 
 
 def check_contents(contents: Mapping[str, Content]) -> list[str]:
@@ -56,8 +60,6 @@ def check_contents(contents: Mapping[str, Content]) -> list[str]:
 
     Raises `PackError` for whatever it would refuse without running anything.
     """
-    if len(contents) >= MAX_MEMBERS:
-        raise PackError(f"{len(contents)} members: more than {MAX_MEMBERS} are refused")
     sizes = {name: _size(content) for name, content in contents.items()}
     found = read_contents(_Planned(contents, sizes), None)
     raise_for(found.problems)

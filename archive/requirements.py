@@ -15,8 +15,9 @@ _EGG = re.compile(rf"(?<=[#&]egg=){_NAME.pattern}")
 _EXTRAS = re.compile(rf"{_NAME.pattern}\s*\[")
 # What pip reads from files of the machine that it runs on: lines, and what these point to.
 _FILE = re.compile(r"[./]|(\w+\+)?file:|[^\s:@]+(/|\.whl|\.zip|\.tar\.gz)", re.IGNORECASE)
+# Nothing is tried twice: a line may be as long as somebody likes.
 _TARGET = re.compile(
-    rf"""(?:^{_NAME.pattern}\s*(?:\[[^]]*\])?\s*@  # name[extras] @ target
+    rf"""(?:^{_NAME.pattern}+\s*+(?:\[[^]]*\]\s*+)?@  # name[extras] @ target
     |(?:^|\s)(?:-[rcef]|--(?:requirement|constraint|editable|find-links)(?=[\s=])))
     [\s=]*["']?(\S+)""",
     re.VERBOSE,

@@ -18,6 +18,7 @@ from pathlib import Path
 from archive import probe
 from archive.container.open import open_archive
 from archive.contents import read_contents
+from archive.names import lines_of
 from archive.rules.pickles import pickle_problems
 from archive.scratch import scratch_folder
 from recipes.errors import VerifyError
@@ -78,13 +79,12 @@ def _keep_lines(error: Exception, folder: Path) -> None:
 def _unpack(mar: Path, folder: Path) -> dict[str, str]:
     """Unpack a sound archive; returns `model` of its manifest as the loader reads it."""
     with open_archive(mar) as archive:
-        problems = archive.problems
+        problems, budget = archive.problems, archive.budget
         if not problems:
             digests = archive.digests()
             contents = read_contents(archive, digests)
             problems = [*digests.problems, *contents.problems]
-        if problems:
-            raise VerifyError("\n".join(f"{mar}: {problem}" for problem in problems))
+        _raise_for(mar, problems)
         if contents.workflow is not None:
             raise VerifyError(f"{mar}: a workflow, whose models are elsewhere: run those")
         assert contents.manifest is not None
@@ -92,13 +92,18 @@ def _unpack(mar: Path, folder: Path) -> dict[str, str]:
             raise VerifyError(f"{mar}: only TorchServe's C++ backend can run it")
         archive.unpack(folder)
     model = contents.manifest.model
-    if (payload := model.serialized_file) and (problems := pickle_problems(folder / payload)):
-        raise VerifyError("\n".join(f"{mar}: {payload}: {problem}" for problem in problems))
+    if payload := model.serialized_file:
+        _raise_for(mar, [f"{payload}: {p}" for p in pickle_problems(folder / payload, budget)])
     return {
         "modelName": model.model_name,
         "handler": model.handler,
         **dict(model.files()),
     }
+
+
+def _raise_for(mar: Path, problems: list[str]) -> None:
+    if problems:
+        raise VerifyError("\n".join(f"{mar}: {problem}" for problem in lines_of(problems)))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ belongs to a handler. Imports that only type checkers see (`if TYPE_CHECKING:`) 
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import os
 import sys
@@ -17,8 +18,9 @@ from typing import Any
 
 from archive.rules import imports as rules
 from archive.rules.imports import CERTAIN, HANDLED, MAYBE, Import, find_imports
-from archive.rules.python import parse
+from archive.rules.python import MOST_SOURCE, parse
 from recipes.errors import PackError
+from recipes.regular import read_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,11 +305,15 @@ def _stamp(path: str | Path) -> list[int]:
 
 def _parse(file: Path, shown: str) -> Source:
     try:
-        tree = parse(file.read_bytes(), shown)
+        tree = parse(read_regular(file, MOST_SOURCE), shown)
         digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
         found = find_imports(tree)
     except ValueError as error:
         return Source(shown=shown, digest="", imports=[], problem=str(error))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EFBIG):
+            raise
+        return Source(shown=shown, digest="", imports=[], problem=f"{shown}: {error.strerror}")
     except RecursionError:
         problem = f"{shown}: too much in one line to be followed"
         return Source(shown=shown, digest="", imports=[], problem=problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shlex
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from archive.container.stream import fan_out
 from archive.contents import Contents, read_contents
 from archive.files import is_being_written, replacing
 from archive.manifest import ManifestModel
+from archive.names import lines_of
 from archive.types import VerifyReport
 from recipes.errors import StoreError, VerifyError
+from recipes.regular import open_regular
 
 _UNNAMEABLE = re.compile(r"[,=\s]")
 _RENAME = "TorchServe cannot be told of a file name with a comma, = or space in it: rename it"
@@ -31,7 +34,7 @@ def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
     if not verified.proven:
         raise StoreError(f"{mar.name}: not published: it carries no proof; build it from a recipe")
     digest = hashlib.sha256()
-    with mar.open("rb", buffering=0) as source, replacing(target) as copy:
+    with io.FileIO(open_regular(mar)) as source, replacing(target) as copy:
         fan_out(source, digest.update, here=copy.write)
         # Inside the block: an error here leaves the store's old archive in its place.
         if digest.hexdigest() != verified.sha256:
@@ -161,7 +164,7 @@ def read_model(mar: Path) -> ManifestModel:
         contents = Contents() if archive.problems else read_contents(archive, None)
         problems = archive.problems or contents.problems
     if problems or contents.manifest is None:
-        raise VerifyError("\n".join(problems) or "a workflow, and no model archive")
+        raise VerifyError("\n".join(lines_of(problems)) or "a workflow, and no model archive")
     return contents.manifest.model
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import IO
 
 from msgspec import Struct
 
+from archive.container.budget import Exhausted
 from archive.container.open import open_archive
 from archive.container.types import Container
 from archive.contents import Contents, Workflow, read_contents
 from archive.manifest import Manifest
-from archive.names import one_line
+from archive.names import lines_of
 from archive.needed import import_notes
-from archive.rules.pickle_walk import Budget
 from archive.rules.pickles import pickle_problems
 from archive.scratch import scratch_folder, sweep
 from archive.types import GOLDEN_INDEX, VerifyReport, from_json
@@ -75,9 +75,10 @@ def verify(mar: Path, scratch: Path | None = None, timed: Timed | None = None) -
         if not found.problems:
             with scratch_folder("verify", scratch) as folder:
                 with _timing(timed, "unpack"):
-                    archive.unpack(folder)
-                with _timing(timed, "scan"):
-                    _scan(folder, archive.members, contents.manifest, found)
+                    _unpack(archive, folder, found)
+                if not found.problems:
+                    with _timing(timed, "scan"):
+                        _scan(folder, archive, contents.manifest, found)
                 if not found.problems:
                     found.notes += _imports(folder, contents.manifest)
                     _run(folder, contents.workflow, found, timed)
@@ -94,9 +95,9 @@ def verify(mar: Path, scratch: Path | None = None, timed: Timed | None = None) -
         members=len(archive.members),
         golden_samples=found.golden,
         proven=claims and not found.problems,
-        problems=[one_line(problem) for problem in found.problems],
-        unchecked=[one_line(line) for line in found.unchecked],
-        notes=[one_line(note) for note in found.notes],
+        problems=lines_of(found.problems),
+        unchecked=lines_of(found.unchecked),
+        notes=lines_of(found.notes),
     )
 
 
@@ -112,11 +113,15 @@ def _read(archive: Container) -> tuple[_Found, Contents, str]:
     if found.problems:
         # What the bytes are is then anybody's guess.
         return found, Contents(), ""
-    digests = archive.digests()
-    found.problems = digests.problems
-    if found.problems:
-        return found, Contents(), digests.sha256
-    contents = read_contents(archive, digests)
+    sha256 = ""
+    try:
+        digests = archive.digests()
+        sha256, found.problems = digests.sha256, digests.problems
+        if found.problems:
+            return found, Contents(), sha256
+        contents = read_contents(archive, digests)
+    except Exhausted as ended:
+        return _Found(problems=[str(ended)]), Contents(), sha256
     found.problems, found.notes = contents.problems, contents.notes
     if contents.inventory is None:
         found.unchecked.append("digests: it carries no record of them")
@@ -138,12 +143,26 @@ def _elsewhere(workflow: Workflow) -> Iterator[str]:
         yield f"model {name}: {model.url} is not in here, and was not looked for"
 
 
-def _scan(folder: Path, members: Iterable[str], manifest: Manifest | None, found: _Found) -> None:
+def _unpack(archive: Container, folder: Path, found: _Found) -> None:
+    try:
+        archive.unpack(folder)
+    except Exhausted as ended:
+        found.problems.append(str(ended))
+
+
+def _scan(folder: Path, archive: Container, manifest: Manifest | None, found: _Found) -> None:
     """Look for pickles that run code: in the payload, and in what the handler may load besides."""
     payload = None if manifest is None else manifest.model.serialized_file
-    budget = Budget()
-    for name in sorted(members):
-        lines = [f"{name}: {line}" for line in pickle_problems(folder / name, budget)]
+    # The payload first: what others cost is not to keep it from being looked at.
+    names = sorted(archive.members, key=lambda name: (name != payload, name))
+    for number, name in enumerate(names):
+        if name != payload and archive.budget.is_spent():
+            found.unchecked.append(
+                f"pickles: {len(names) - number} members were not looked through, {name} and on: "
+                f"the others took {archive.budget.seconds:.0f} s of processor time"
+            )
+            return
+        lines = [f"{name}: {line}" for line in pickle_problems(folder / name, archive.budget)]
         if name == payload:
             found.problems += lines
         else:

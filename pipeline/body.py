@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.errors import UsageError
+from recipes.regular import read_regular
 
 TYPES = {
     ".png": "image/png",
@@ -33,7 +34,7 @@ def read_body(input: str) -> Body:
         return Body(content=content, content_type=_sniffed(content))
     path = Path(input)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such file; INPUT is a file, - for standard input, or JSON itself"

@@ -9,6 +9,7 @@ from typing import Any
 
 from archive.files import sha256_file
 from recipes.errors import DataError
+from recipes.regular import not_regular
 
 
 class DataFiles:
@@ -27,6 +28,8 @@ class DataFiles:
         place = self._root / path
         if place.is_file():
             return self._file(path)
+        if place.exists() and not place.is_dir():
+            raise DataError(f"{path}: {not_regular(place)}; see [data] files")
         if not place.is_dir():
             raise DataError(f"{path}: no such file or folder; see [data] files")
         lines = []
@@ -54,7 +57,13 @@ class DataFiles:
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = self.cache.get(path)
         if known is None or known.get("stamp") != stamp:
-            known = {"stamp": stamp, "sha256": sha256_file(self._root / path)}
+            known = {"stamp": stamp, "sha256": self._sha256(path)}
             self.cache[path] = known
             self.changed = True
         return str(known["sha256"])
+
+    def _sha256(self, path: str) -> str:
+        try:
+            return sha256_file(self._root / path)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}; see [data] files") from error

@@ -64,7 +64,8 @@ def _sentence(error: OSError, places: tuple[Path, ...]) -> str:
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     if error.errno in _FULL and not where and (full := _full(*places, _temporary())):
         where = f"{full}: "
-    remedy = _REMEDY.get(error.errno or 0)
+    # Our own words for a file that somebody named say themselves what to do.
+    remedy = _REMEDY.get(error.errno or 0) if what == os.strerror(error.errno or 0) else None
     return f"{where}{what}: {remedy}" if remedy else f"{where}{what}"
 
 

@@ -11,6 +11,7 @@ from recipes.errors import RecipeError
 from recipes.labels import file_of, read_labels
 from recipes.modules import STOCK_HANDLERS, check_handler, check_params, function_of
 from recipes.paths import recipe_file, root_of, shown
+from recipes.regular import MOST_TEXT, read_regular
 from recipes.suggest import suggestion
 from recipes.types import INIT_LABELS, Recipe, Task
 
@@ -104,7 +105,7 @@ def _check_parent(path: Path, name: str, parent: str) -> None:
         chain.append(following)
         file = recipe_file(root_of(path) / "recipes", following)
         try:
-            above = _parent_in(tomllib.loads(file.read_text(encoding="utf-8")))
+            above = _parent_in(tomllib.loads(read_regular(file, MOST_TEXT).decode()))
         except FileNotFoundError:
             known = [p.stem for p in (root_of(path) / "recipes").rglob("*.toml")]
             raise RecipeError(

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.regular import MOST_TEXT, read_regular
+
 # Files that labels are read from.
 SUFFIXES = (".json", ".txt")
 # TorchServe's examples of object detection keep their labels under this key.
@@ -31,7 +33,7 @@ def read_labels(declared: str | Sequence[str], root: Path) -> tuple[str, ...]:
     if not isinstance(declared, str):
         return _checked([*declared])
     try:
-        text = (root / declared).read_text(encoding="utf-8-sig")
+        text = read_regular(root / declared, MOST_TEXT).decode("utf-8-sig")
         labels = _of_json(text) if declared.endswith(".json") else text.split("\n")
         if declared.endswith(".txt"):
             labels = [line.strip() for line in labels]

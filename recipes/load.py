@@ -16,6 +16,7 @@ from recipes.errors import RecipeError
 from recipes.explain import SHORT, explain, key_of
 from recipes.files import check_files
 from recipes.paths import recipe_file, shown
+from recipes.regular import MOST_TEXT, read_regular
 from recipes.suggest import suggestion
 from recipes.types import NAME_PATTERN, Recipe, varied_values
 
@@ -33,11 +34,13 @@ def load_recipe(path: Path) -> Recipe:
     naming file, key and reason.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(read_regular(path, MOST_TEXT).decode())
     except FileNotFoundError:
         known = [p.stem for p in path.parent.rglob("*.toml")]
         raise RecipeError(f"{shown(path)}: no such recipe{suggestion(path.stem, known)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise RecipeError(f"{shown(path)}: cannot be read: {error}") from None
     # Not only TOMLDecodeError: thousands of digits or brackets fail in Python itself.
     except (ValueError, RecursionError) as error:

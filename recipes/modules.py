@@ -9,6 +9,7 @@ from typing import Any
 
 from recipes.errors import RecipeError
 from recipes.paths import root_of, shown
+from recipes.regular import MOST_TEXT, read_regular
 from recipes.suggest import suggestion
 
 # TorchServe falls back to its own handler of the same name on any ImportError inside ours.
@@ -27,8 +28,10 @@ def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
     """
     file = module.relative_to(root_of(path)).as_posix()
     try:
-        return ast.parse(module.read_bytes(), filename=module.name), file
-    except (SyntaxError, ValueError) as error:
+        return ast.parse(read_regular(module, MOST_TEXT), filename=module.name), file
+    except OSError as error:
+        raise RecipeError(f"{shown(path)}: {key}: {file}: {error.strerror}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise RecipeError(f"{shown(path)}: {key}: {file} is not Python: {error}") from None
 
 

@@ -16,6 +16,7 @@ from handlers.images.decode import open_image
 from handlers.read import text_problem
 from handlers.request import BadRequest
 from recipes.errors import DataError
+from recipes.regular import read_regular
 from train.samples import Fault, ImageSamples, Samples, TableSamples, TextSamples
 
 S = TypeVar("S", bound=Samples)
@@ -181,7 +182,7 @@ def _unreadable(samples: ImageSamples) -> Iterator[tuple[int, str]]:
 
 def _wrong_file(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if not content:
             return "the file is empty"
         open_image(content)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipes.errors import DataError
+from recipes.regular import read_regular
 from recipes.suggest import suggestion
 from train.samples import Fault, SplitName
 from train.splits import Fixed, decided
@@ -148,7 +149,7 @@ class CsvFile:
 
 def _lines(path: Path, delimiter: str) -> dict[int, list[str]]:
     """Return the rows of a file by their numbers, without those that are blank."""
-    content = path.read_bytes()
+    content = read_regular(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from handlers.images.formats import MEDIA_TYPES, format_of
 from handlers.request import is_json
+from recipes.regular import read_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,7 +64,7 @@ class ImageSamples(_Labelled):
         """Return what makes this sample this sample, for its digest."""
         image = self.images[index]
         if isinstance(image, Path):
-            return image.read_bytes()
+            return read_regular(image)
         image = np.ascontiguousarray(image)
         return repr((image.shape, image.dtype.str)).encode() + image.tobytes()
 
@@ -71,7 +72,7 @@ class ImageSamples(_Labelled):
         """Return the sample as a client would send it: the body and its content type."""
         source = self.images[index]
         if isinstance(source, Path):
-            content = source.read_bytes()
+            content = read_regular(source)
             return content, MEDIA_TYPES[format_of(content)]
         buffer = io.BytesIO()
         self.image(index).save(buffer, format="PNG")
@@ -89,7 +90,7 @@ class ImageSamples(_Labelled):
 
         source = self.images[index]
         if isinstance(source, Path):
-            return open_image(source.read_bytes(), near)
+            return open_image(read_regular(source), near)
         return Image.fromarray(source)
 
 

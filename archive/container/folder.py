@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from archive.container.limits import MAX_MEMBERS, MAX_TEXT
+from archive.container.budget import Budget, Exhausted, Metered
+from archive.container.limits import MAX_TEXT
 from archive.container.stream import Sink, Source, fan_out
-from archive.container.types import Container, Digests, Unreadable
+from archive.container.types import Container, Digests, Unreadable, made_folder
 from archive.container.writer import Writer
 from archive.names import collisions, is_plain
+from recipes.regular import not_regular, open_regular, read_regular
+
+# How many are listed before their sizes, by which more are allowed, are known.
+_MOST_LISTED = 200_000
 
 
 class FolderWriter(Writer):
@@ -51,13 +56,16 @@ class FolderArchive(Container):
         self.path = path
         self.members = {}
         self.problems = []
-        for file in _files(path, self.problems):
-            self.members[file.relative_to(path).as_posix()] = file.stat().st_size
-            if len(self.members) > MAX_MEMBERS:
-                self.problems.append(f"more than {MAX_MEMBERS} members are refused")
-                break
+        try:
+            seen = _list(path, self.members, self.problems)
+            self.members = dict(sorted(self.members.items()))
+            self.size = sum(self.members.values())
+            self.budget = Budget(self.size)
+            self.budget.enter(seen)
+        except Exhausted as problem:
+            self.problems.append(str(problem))
+            return
         self.problems += collisions(self.members)
-        self.size = sum(self.members.values())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -68,8 +76,9 @@ class FolderArchive(Container):
         problems = []
         for name in sorted(self.members):
             digest = hashlib.sha256()
-            with (self.path / name).open("rb", buffering=0) as file:
-                size = fan_out(file, digest.update)
+            with io.FileIO(open_regular(self.path / name)) as file:
+                source, hint = Metered(file, self.budget), self.members[name]
+                size = fan_out(source, digest.update, size_hint=hint)
             members[name] = digest.hexdigest()
             if size != self.members[name]:
                 problems.append(f"{name}: the file changed while it was read")
@@ -81,29 +90,38 @@ class FolderArchive(Container):
         """Return a small member's bytes. Raises `Unreadable` for a large one."""
         if self.members[name] > MAX_TEXT:
             raise Unreadable(f"{name}: is {self.members[name]} bytes long; that is no text")
-        return (self.path / name).read_bytes()
+        return read_regular(self.path / name, MAX_TEXT)
 
     def unpack(self, folder: Path) -> None:
         """Copy all members below a folder."""
+        made = set[Path]()
         for name in self.members:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.path / name, target)
+            self.budget.check()
+            shutil.copyfile(self.path / name, made_folder(folder / name, made))
 
 
-def _files(folder: Path, problems: list[str]) -> Iterator[Path]:
-    """Yield all files. Raises `OSError` for a folder that cannot be read: what is in it counts."""
-    waiting = [folder]
+def _list(folder: Path, members: dict[str, int], problems: list[str]) -> int:
+    """Find the sizes of all files by their names; returns how many files and folders there are.
+
+    Raises `Exhausted`, and `OSError` for a folder that cannot be read: what is in it counts.
+    """
+    waiting, seen = [""], 0
     while waiting:
-        for path in sorted(waiting.pop().iterdir()):
-            name = path.relative_to(folder).as_posix()
-            if not is_plain(name):
-                problems.append(f"{name!r}: not a plain relative name")
-            elif path.is_symlink():
-                problems.append(f"{name}: is a symbolic link")
-            elif path.is_dir():
-                waiting.append(path)
-            elif path.is_file():
-                yield path
-            else:
-                problems.append(f"{name}: is no file")
+        below = waiting.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                name, seen = f"{below}{entry.name}", seen + 1
+                if seen > _MOST_LISTED:
+                    raise Exhausted(f"more than {_MOST_LISTED} files and folders are refused")
+                if not is_plain(name):
+                    problems.append(f"{name!r}: not a plain relative name")
+                elif entry.is_symlink():
+                    problems.append(f"{name}: is a symbolic link")
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    members[name] = entry.stat(follow_symlinks=False).st_size
+                else:
+                    problems.append(f"{name}: {not_regular(entry.path)}")
+    problems.sort()
+    return seen

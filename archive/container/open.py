@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from archive.container.folder import FolderArchive
@@ -9,6 +10,7 @@ from archive.container.tar_read import TarGzArchive
 from archive.container.types import Container
 from archive.container.zip_read import ZipArchive
 from recipes.errors import VerifyError
+from recipes.regular import open_regular
 
 _GZIP = b"\x1f\x8b"
 # Of the files that TorchServe unzips: what has another name, it takes for a .tar.gz.
@@ -18,8 +20,8 @@ _ZIP_SUFFIXES = (".mar", ".war")
 def open_archive(path: Path) -> Container:
     """Open a folder, a .tar.gz (by its first bytes), or a zip file.
 
-    Raises `VerifyError` when it is not there or cannot be read. What TorchServe would take for
-    another kind, as it goes by the name, is one of the archive's problems.
+    Raises `VerifyError` when it is not there, is no file, or cannot be read. What TorchServe would
+    take for another kind, as it goes by the name, is one of the archive's problems.
     """
     try:
         archive = _open(path)
@@ -38,6 +40,6 @@ def open_archive(path: Path) -> Container:
 def _open(path: Path) -> Container:
     if path.is_dir():
         return FolderArchive(path)
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         start = file.read(2)
     return TarGzArchive(path) if start == _GZIP else ZipArchive(path)

@@ -23,15 +23,16 @@ class Source(Protocol):
         """Read into the buffer; returns how many bytes, 0 at the end."""
 
 
-def fan_out(source: Source, *sinks: Sink, here: Sink | None = None) -> int:
+def fan_out(source: Source, *sinks: Sink, here: Sink | None = None, size_hint: int = CHUNK) -> int:
     """Give every chunk of a file to all sinks, side by side; returns how many bytes there were.
 
+    `size_hint` is how many there should be: a small file then needs a small buffer only.
     Each sink runs in a thread of its own, but for `here`, which takes turns with the reading. An
     error of a sink is raised here, and ends it all.
     """
-    first = bytearray(CHUNK)
+    first = bytearray(min(CHUNK, size_hint + 1))
     size = _fill(source, first)
-    if size < CHUNK:
+    if size < len(first):
         # Threads would cost more than they save.
         for sink in (*sinks, *([here] if here else [])):
             sink(memoryview(first)[:size])

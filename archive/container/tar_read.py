@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from archive.container.limits import MAX_MEMBERS, MAX_TEXT
+from archive.container.budget import Budget, Exhausted, Metered
+from archive.container.limits import MAX_TEXT
 from archive.container.stream import fan_out
 from archive.container.tar_walk import Body, Entry, walk
-from archive.container.types import Container, Digests, Malformed, Unreadable
+from archive.container.types import Container, Digests, Malformed, Unreadable, made_folder
 from archive.names import collisions
+from recipes.regular import open_regular
 
 # Bytes of small members that are kept: to read one later means to inflate all that is before it.
 _KEPT = 16 << 20
@@ -21,7 +25,9 @@ class TarGzArchive(Container):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = path.stat().st_size
+        with io.FileIO(open_regular(path)) as packed:
+            self.size = os.fstat(packed.fileno()).st_size
+        self.budget = Budget(self.size)
         self.members = {}
         self.problems = []
         self._kept: dict[str, bytes] = {}
@@ -30,17 +36,16 @@ class TarGzArchive(Container):
         try:
             for entry, body in self._walk():
                 names.append(entry.name)
+                self.budget.enter()
                 if not entry.is_folder:
                     self.members[_below(entry.name)] = entry.size
                     if entry.size <= min(left, MAX_TEXT):
-                        self._kept[_below(entry.name)] = _bytes(body)
+                        self._kept[_below(entry.name)] = _bytes(body, entry)
                         left -= entry.size
                     if "/" not in entry.name:
                         raise Malformed(
                             f"{entry.name}: does not lie in a folder, as TorchServe needs it"
                         )
-                if len(names) > MAX_MEMBERS:
-                    raise Malformed(f"more than {MAX_MEMBERS} members are refused")
         except Malformed as problem:
             self.problems.append(str(problem))
             return
@@ -54,16 +59,18 @@ class TarGzArchive(Container):
     def digests(self) -> Digests:
         """Read the file twice: for its own SHA-256, and for those of its members."""
         whole = hashlib.sha256()
-        with self.path.open("rb", buffering=0) as packed:
-            fan_out(packed, whole.update)
+        with io.FileIO(open_regular(self.path)) as packed:
+            fan_out(Metered(packed, self.budget), whole.update)
         members = {}
         problems = []
         try:
             for entry, body in self._walk():
                 if not entry.is_folder:
                     digest = hashlib.sha256()
-                    fan_out(body, digest.update)
+                    fan_out(body, digest.update, size_hint=entry.size)
                     members[_below(entry.name)] = digest.hexdigest()
+        except Exhausted:
+            raise
         except Malformed as problem:
             # It was whole when it was opened.
             problems.append(f"the file changed while it was read: {problem}")
@@ -78,30 +85,30 @@ class TarGzArchive(Container):
         try:
             for entry, body in self._walk():
                 if _below(entry.name) == name:
-                    return _bytes(body)
+                    return _bytes(body, entry)
         except Malformed as problem:
             raise Unreadable(f"{name}: {problem}") from None
         raise Unreadable(f"{name}: is gone")
 
     def unpack(self, folder: Path) -> None:
         """Write all members below a folder; call it when there are no problems."""
+        made = set[Path]()
         for entry, body in self._walk():
             target = folder / _below(entry.name)
             if entry.is_folder:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as copy:
-                fan_out(body, here=copy.write)
+            with made_folder(target, made).open("wb", buffering=0) as copy:
+                fan_out(body, here=copy.write, size_hint=entry.size)
 
     def _walk(self) -> Iterator[tuple[Entry, Body]]:
-        with self.path.open("rb", buffering=0) as packed:
-            yield from walk(packed, self.size)
+        with io.FileIO(open_regular(self.path)) as packed:
+            yield from walk(packed, self.size, self.budget)
 
 
-def _bytes(body: Body) -> bytes:
+def _bytes(body: Body, entry: Entry) -> bytes:
     content = bytearray()
-    fan_out(body, here=content.extend)
+    fan_out(body, here=content.extend, size_hint=entry.size)
     return bytes(content)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from archive.container.budget import Budget
 from archive.container.limits import size_problems
 from archive.container.stream import CHUNK
 from archive.container.types import Malformed
@@ -71,12 +72,12 @@ class Body:
             self.readinto(buffer)
 
 
-def walk(packed: BinaryIO, size: int) -> Iterator[tuple[Entry, Body]]:
+def walk(packed: BinaryIO, size: int, budget: Budget) -> Iterator[tuple[Entry, Body]]:
     """Yield each member of a file of `size` bytes with its bytes; all of it is read.
 
     Raises `Malformed`.
     """
-    plain = io.BufferedReader(_Gunzip(packed, size), CHUNK)
+    plain = io.BufferedReader(_Gunzip(packed, size, budget), CHUNK)
     while (block := _take(plain, tarfile.BLOCKSIZE)).strip(b"\0"):
         entry = _entry(plain, block)
         body = Body(plain, entry)
@@ -171,8 +172,9 @@ def _pad(plain: io.BufferedReader[_Gunzip], size: int) -> None:
 class _Gunzip(io.RawIOBase):
     """The plain bytes of a file that is one gzip stream and nothing more, and no bomb."""
 
-    def __init__(self, packed: BinaryIO, size: int) -> None:
+    def __init__(self, packed: BinaryIO, size: int, budget: Budget) -> None:
         self._packed = packed
+        self._budget = budget
         self._packed_size = size
         self._size = 0
         self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -196,6 +198,7 @@ class _Gunzip(io.RawIOBase):
         return 0
 
     def _give(self, plain: bytes, buffer: memoryview) -> int:
+        self._budget.check()
         buffer[: len(plain)] = plain
         self._size += len(plain)
         for problem in size_problems([self._size], self._packed_size):

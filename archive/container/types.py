@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from recipes.errors import VerifyError
+
+if TYPE_CHECKING:
+    from archive.container.budget import Budget
 
 # What unpacking it may meet says nothing of an archive: there is no room, or there are too many
 # open files.
@@ -48,22 +51,32 @@ class Readable(Protocol):
         """Return a small member's bytes. Raises `Unreadable` for a large or damaged one."""
 
 
+def made_folder(path: Path, made: set[Path]) -> Path:
+    """Make the folders above a path that are not among `made`; returns the path."""
+    if (parent := path.parent) not in made:
+        parent.mkdir(parents=True, exist_ok=True)
+        made.add(parent)
+    return path
+
+
 class Container(ABC):
     """An archive that is open for reading. With any of `problems`, nothing of it may be read.
 
-    `path` is where it lies, `size` is in bytes, `members` the sizes of the files in it, by name. In
-    a `with` block, what the system refuses (a full disk, a file that may not be read) and what
-    changes while it is read ends the block as `VerifyError`.
+    `path` is where it lies, `size` is in bytes, `members` the sizes of the files in it, by name,
+    `budget` what checking it may cost. In a `with` block, what the system refuses (a full disk, a
+    file that may not be read), what changes while it is read, and the end of the budget end the
+    block as `VerifyError`.
     """
 
     path: Path
     size: int
+    budget: Budget
     members: dict[str, int]
     problems: list[str]
 
     @abstractmethod
     def digests(self) -> Digests:
-        """Read every byte once."""
+        """Read every byte once. Raises `Exhausted`, as `read` and `unpack` do."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from archive.container.stream import Sink, Source, fan_out
 from recipes.errors import PackError
+from recipes.regular import open_regular
 
 Content = bytes | Path
 
@@ -20,7 +21,7 @@ class Writer(ABC):
         """Copy one member in; returns its SHA-256. Raises `PackError` if a file changes size."""
         if isinstance(content, bytes):
             return self._add(name, io.BytesIO(content), len(content))
-        with content.open("rb", buffering=0) as source:
+        with io.FileIO(open_regular(content)) as source:
             return self._add(name, source, content.stat().st_size)
 
     def _add(self, name: str, source: Source, size: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from archive.container.limits import MAX_DIRECTORY, MAX_MEMBERS
+from archive.container.budget import Budget
+from archive.container.limits import MAX_DIRECTORY
 from archive.container.types import Malformed
 from archive.container.zip_format import (
     END,
@@ -19,7 +20,7 @@ from archive.container.zip_format import (
 )
 
 
-def find_directory(file: io.FileIO, size: int) -> tuple[int, int, int]:
+def find_directory(file: io.FileIO, size: int, budget: Budget) -> tuple[int, int, int]:
     """Return where the central directory starts, how many entries it has and where it ends."""
     if size < END.size:
         raise Malformed("not a zip file: it is too short to be one")
@@ -45,8 +46,8 @@ def find_directory(file: io.FileIO, size: int) -> tuple[int, int, int]:
         end -= LOCATOR.size + END64.size
     if disk or start_disk or here != count:
         raise Malformed("is one part of an archive that was split over several files")
-    if count > MAX_MEMBERS:
-        raise Malformed(f"has {count} members; more than {MAX_MEMBERS} are refused")
+    # Before any of it is read.
+    budget.enter(count)
     if length > MAX_DIRECTORY:
         raise Malformed(f"its central directory is {length} bytes long")
     if start + length != end:

@@ -9,12 +9,17 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from archive.container.budget import Budget, Metered
 from archive.container.limits import MAX_TEXT
 from archive.container.stream import CHUNK, Buffer, fan_out
-from archive.container.types import Container, Digests, Unreadable
+from archive.container.types import Container, Digests, Unreadable, made_folder
 from archive.container.zip_directory import Entry
 from archive.container.zip_format import STORED
 from archive.container.zip_walk import walk
+from recipes.regular import open_regular
+
+# Bytes that the system copies at once.
+_PIECE = 64 << 20
 
 
 class ZipArchive(Container):
@@ -22,9 +27,10 @@ class ZipArchive(Container):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("rb", buffering=0)
+        self._file = io.FileIO(open_regular(path))
         self.size = os.fstat(self._file.fileno()).st_size
-        self._all, self.problems = walk(self._file, self.size)
+        self.budget = Budget(self.size)
+        self._all, self.problems = walk(self._file, self.size, self.budget)
         self._entries = {entry.name: entry for entry in self._all if not entry.is_folder}
         self.members = {name: entry.size for name, entry in self._entries.items()}
 
@@ -36,7 +42,7 @@ class ZipArchive(Container):
         """Read the whole file once: its own SHA-256, the members', and their checksums."""
         whole, inside = hashlib.sha256(), _Members(self._all)
         self._file.seek(0)
-        if fan_out(self._file, whole.update, inside.update) != self.size:
+        if fan_out(Metered(self._file, self.budget), whole.update, inside.update) != self.size:
             inside.problems.append("the file changed while it was read")
         return Digests(sha256=whole.hexdigest(), members=inside.digests, problems=inside.problems)
 
@@ -49,24 +55,27 @@ class ZipArchive(Container):
 
     def unpack(self, folder: Path) -> None:
         """Write all members below a folder; call it when there are no problems."""
+        made = set[Path]()
         for entry in self._all:
             if entry.is_folder:
                 (folder / entry.name).mkdir(parents=True, exist_ok=True)
         for name, entry in self._entries.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as copy:
+            self.budget.check()
+            with made_folder(folder / name, made).open("wb") as copy:
                 if entry.method == STORED:
-                    _copy(self._file, entry, copy)
+                    _copy(self._file, entry, copy, self.budget)
                 else:
-                    copy.writelines(_plain(self._file, entry))
+                    for piece in _plain(self._file, entry):
+                        self.budget.check()
+                        copy.write(piece)
 
 
-def _copy(file: io.FileIO, entry: Entry, copy: io.BufferedWriter) -> None:
+def _copy(file: io.FileIO, entry: Entry, copy: io.BufferedWriter, budget: Budget) -> None:
     at, left = entry.data, entry.size
     while left:
         # In the kernel: the bytes were checked, and need not come here again.
-        count = os.sendfile(copy.fileno(), file.fileno(), at, left)
+        budget.check()
+        count = os.sendfile(copy.fileno(), file.fileno(), at, min(left, _PIECE))
         if not count:
             raise Unreadable(f"{entry.name}: the file ends in the middle of it")
         at, left = at + count, left - count

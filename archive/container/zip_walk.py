@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
+from archive.container.budget import Budget
 from archive.container.limits import size_problems
 from archive.container.types import Malformed
 from archive.container.zip_directory import FLAG_DESCRIPTOR, Entry, read_directory, wide_values
@@ -26,26 +27,30 @@ from archive.container.zip_format import (
 from archive.names import collisions
 
 
-def walk(file: io.FileIO, size: int) -> tuple[list[Entry], list[str]]:
+def walk(file: io.FileIO, size: int, budget: Budget) -> tuple[list[Entry], list[str]]:
     """Return the members in the order of the file, and what is wrong with the structure.
 
     With any problem, nothing of the file may be unpacked.
     """
     problems: list[str] = []
     try:
-        start, count, end = find_directory(file, size)
+        start, count, end = find_directory(file, size, budget)
         listed = list(read_directory(file, start, end, count, problems))
         problems += size_problems((entry.size for entry in listed), size)
-        entries = list(_follow(file, sorted(listed, key=lambda e: e.header), start, problems))
+        listed.sort(key=lambda entry: entry.header)
+        entries = list(_follow(file, listed, start, problems, budget))
     except Malformed as problem:
         return [], [*problems, str(problem)]
     return entries, [*problems, *collisions([entry.name for entry in entries])]
 
 
-def _follow(file: io.FileIO, listed: list[Entry], end: int, problems: list[str]) -> Iterator[Entry]:
+def _follow(
+    file: io.FileIO, listed: list[Entry], end: int, problems: list[str], budget: Budget
+) -> Iterator[Entry]:
     """Compare each local header with the directory; they must follow each other without a gap."""
     at = 0
     for number, entry in enumerate(listed):
+        budget.check()
         if entry.header != at:
             what = "overlaps what is before it" if entry.header < at else (
                 f"begins {entry.header - at} bytes after what is before it: something is hidden "

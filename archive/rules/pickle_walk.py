@@ -12,63 +12,66 @@ from __future__ import annotations
 import pickletools
 import re
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
+from archive.container.budget import Budget, Exhausted
 from archive.names import printable
 from archive.rules.pickle_names import is_allowed
+from archive.rules.pickle_stream import LONGEST, Stop, Stream, text_of
 
-MOST_BYTES, _MOST_OPCODES = 256 << 20, 4_000_000
-_SHOWN, _LONGEST_NAME = 4, 255
+_SHOWN, _REMEMBERED = 4, 1000
 # So many opcodes in a row do not come about in weights.
 _NO_ACCIDENT = 8
 # What torch.save begins with where it writes no zip: five pickles, then storages as they are.
 _LEGACY, _LEGACY_PICKLES = 0x1950A86A20F9469CFC6C, 5
 ADVICE = "weights need no code: save a state_dict, or use torch.jit.save"
 _MARK = object()
-_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
-_CALLS = ("REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST")
-# No narrower than what pickle takes, C's numbers that end at a NUL included.
-_INTEGER = re.compile(rb"\s*[+-]?(0[xob])?[0-9a-f_]*\s*L?\s*(\0.*)?", re.IGNORECASE | re.DOTALL)
-_FLOAT = re.compile(rb"\s*[+-]?(\.|\d|inf|nan)[\w.+-]*\s*(\0.*)?", re.IGNORECASE | re.DOTALL)
-_STRING = re.compile(rb"\s*(['\"]).*\1\s*", re.DOTALL)
+_CALLS = frozenset(("REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST"))
 # What modules are called, of which not all are identifiers; text has blanks and brackets.
 _MODULE = re.compile(r"[\w.-]+")
-_LINES = {"INT": _INTEGER, "LONG": _INTEGER, "FLOAT": _FLOAT, "STRING": _STRING}
 
 
-class _Stop(Exception):
-    """The walk cannot go on: `cut` where nothing more comes, `blind` where there may be more."""
+class _Effect(NamedTuple):
+    """What an opcode does to the stack: takes so many, before them all to a mark, and gives."""
 
-    def __init__(self, why: str, *, cut: bool = False, blind: bool = False) -> None:
-        super().__init__(why)
-        self.cut, self.blind = cut, blind
+    takes: int
+    to_mark: bool
+    gives: tuple[bool, ...]
 
 
-class Budget:
-    """How much of an archive is walked in all: opcodes are cheap to write and dear to follow."""
+def _effect(opcode: pickletools.OpcodeInfo) -> _Effect:
+    before, mark = opcode.stack_before, pickletools.markobject
+    to_mark = mark in before
+    takes = before.index(mark) if to_mark else len(before)
+    return _Effect(takes, to_mark, tuple(made is mark for made in opcode.stack_after))
 
-    def __init__(self) -> None:
-        self.opcodes = _MOST_OPCODES
+
+_EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 
 
 class PickleWalk:
-    """As much of an unpickler as it takes to tell what the pickles of a stream ask for."""
+    """As much of an unpickler as it takes to tell what the pickles of a stream ask for.
+
+    `named` says that the file is called a pickle; `start` is how it begins.
+    """
 
     def __init__(self, file: IO[bytes], start: bytes, budget: Budget, *, named: bool) -> None:
-        self._file, self._named, self._marked = file, named, is_marked(start)
-        self._budget = budget
-        self._read, self._frame, self._steps, self._done = 0, 0, 0, 0
+        self._stream, self._budget = Stream(file, budget), budget
+        self._named, self._marked = named, is_marked(start)
+        self._steps, self._done = 0, 0
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._asked: bool = False
         self._called: bool = False
         self._foreign: set[str] = set()
         self._odd: set[str] = set()
-        self._stop: _Stop | None = None
+        self._stop: Stop | None = None
         try:
             self._walk()
-        except _Stop as stop:
+        except Stop as stop:
             self._stop = stop
+        except Exhausted as ended:
+            self._stop = Stop(str(ended), blind=True)
 
     def is_pickle(self) -> bool:
         """Whether this is one at all: weights and text may begin with an opcode or two."""
@@ -89,98 +92,75 @@ class PickleWalk:
         if self._stop:
             yield f"cannot be read to its end as a pickle: {self._stop}"
 
-    def read(self, size: int) -> bytes:
-        """Return so many bytes; `pickletools` reads arguments by this."""
-        data = self._counted(self._file.read(min(size, MOST_BYTES + 1)))
-        if len(data) < size:
-            raise _Stop("it ends too early", cut=True)
-        return data
-
-    def _line(self) -> bytes:
-        # Without its last byte, a newline or not, as in Python's own unpickler.
-        line = self._counted(self._file.readline(MOST_BYTES + 1))
-        return (line or self.read(1))[:-1]
-
-    def _counted(self, data: bytes) -> bytes:
-        before, self._read = self._read, self._read + len(data)
-        if before < self._frame < self._read:
-            raise _Stop("it reads beyond a frame, where unpicklers differ", blind=True)
-        if self._read > MOST_BYTES:
-            raise _Stop(f"it goes on for more than {MOST_BYTES >> 20} MiB", blind=True)
-        return data
-
     def _walk(self) -> None:
-        code, most = self.read(1), None
-        while code and self._done != most:
-            made = self._walk_one(code)
+        most = None
+        # One pickle at least, and it is cut where there is nothing.
+        while self._done != most and not (self._done and self._stream.at_end()):
+            made = self._walk_one()
             self._done += 1
             if made == _LEGACY and self._done == 1:
                 most = _LEGACY_PICKLES
-            code = self._file.read(1)
-            self._read += len(code)
 
-    def _walk_one(self, code: bytes) -> Any:
+    def _walk_one(self) -> Any:
         self._stack, self._memo = [], {}
-        while code != b".":
-            self._steps += 1
-            self._budget.opcodes -= 1
-            if self._budget.opcodes < 0:
-                raise _Stop(f"more than {_MOST_OPCODES} opcodes to walk", blind=True)
-            if not (opcode := _OPCODES.get(code)):
-                raise _Stop(f"{code!r} is no opcode")
-            try:
-                self._step(opcode, self._argument(opcode))
-            except ValueError as error:
-                raise _Stop(f"{opcode.name} comes with what it cannot have") from error
-            self._called = self._called or opcode.name in _CALLS
-            code = self.read(1)
-        self._leave_frame()
-        return self._pop()
+        stream = self._stream
+        stream.begin()
+        try:
+            for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
+                self._steps += 1
+                if self._steps > self._budget.opcodes:
+                    raise Stop(f"more than {self._budget.opcodes} opcodes to walk", blind=True)
+                self._step(opcode.name, argument)
+                stream.begin()
+        except ValueError as error:
+            name = stream.opcode()
+            why = f"{name} comes with what it cannot have" if name else stream.unknown()
+            raise Stop(why) from error
+        stream.leave_frame()
+        return self._stack[-1]
 
-    def _leave_frame(self) -> None:
-        # Python's unpickler drops what is left of a frame, or reads on, by how the file is read.
-        if self._read < self._frame:
-            raise _Stop("it leaves a frame unread, where unpicklers differ", blind=True)
-
-    def _argument(self, opcode: pickletools.OpcodeInfo) -> Any:
-        # Lines are read here: pickletools refuses some that pickle takes, and what follows with it.
-        if opcode.arg is None or opcode.arg.n != pickletools.UP_TO_NEWLINE:
-            return opcode.arg and opcode.arg.reader(cast("IO[bytes]", self))
-        line = self._line()
-        if opcode.name in ("GLOBAL", "INST"):
-            return line.decode(), self._line().decode()
-        if opcode.name in ("GET", "PUT"):
-            return int(line.partition(b"\0")[0])
-        if opcode.name in _LINES and not _LINES[opcode.name].fullmatch(line):
-            raise ValueError(line)
-        return _LEGACY if line == b"%dL" % _LEGACY else None
-
-    def _step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        match opcode.name:
+    def _step(self, name: str, argument: Any) -> None:
+        match name:
             case "GET" | "BINGET" | "LONG_BINGET":
-                if argument not in self._memo:
-                    raise _Stop("it gets what was never put")
-                self._stack.append(self._memo[argument])
+                key = self._key(name, argument)
+                if key not in self._memo:
+                    raise Stop("it gets what was never put")
+                self._stack.append(self._memo[key])
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self._memo[argument] = self._top()
+                key = self._key(name, argument)
+                self._memo[key] = self._top()
             case "MEMOIZE":
                 self._memo[len(self._memo)] = self._top()
             case "DUP":
                 self._stack.append(self._top())
             case "FRAME":
-                self._leave_frame()
-                self._frame = self._read + argument
+                self._stream.enter_frame(argument)
             case "STACK_GLOBAL":
-                name, module = self._pop(), self._pop()
-                self._ask(module, name)
+                local, module = self._pop(), self._pop()
+                self._ask(module, local)
                 self._stack.append(None)
-            case name:
-                if name in ("GLOBAL", "INST"):
-                    self._ask(*argument)
-                elif name.startswith("EXT"):
-                    self._odd.add("calls by a number of copyreg's, which may be anything")
-                self._take(opcode)
-                self._give(opcode, argument)
+            case "STOP":
+                self._top()
+            case _:
+                self._name(name)
+                self._take(name)
+                self._give(name, argument)
+                # Only what came to its end was called.
+                self._called = self._called or name in _CALLS
+
+    def _key(self, name: str, argument: int) -> int:
+        if name not in ("GET", "PUT"):
+            return argument
+        return int(self._stream.lines[0].partition(b"\0")[0])
+
+    def _name(self, name: str) -> None:
+        """Look at the name that an opcode brings itself."""
+        if name in ("GLOBAL", "INST"):
+            module, local = self._stream.lines
+            # Unpicklers stop at what is no UTF-8, however long.
+            self._ask(module.decode(), local.decode())
+        elif name.startswith("EXT"):
+            self._odd.add("calls by a number of copyreg's, which may be anything")
 
     def _ask(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
@@ -188,31 +168,39 @@ class PickleWalk:
         elif not is_allowed(module, name):
             full = f"{module}.{name}"
             if not (self._named or self._marked or _MODULE.fullmatch(full)):
-                raise _Stop("nothing has such a name")
-            self._foreign.add(printable(full))
+                raise Stop("nothing has such a name")
+            if len(self._foreign) < _REMEMBERED:
+                self._foreign.add(printable(full))
         self._asked = True
 
-    def _take(self, opcode: pickletools.OpcodeInfo) -> None:
-        before = opcode.stack_before
-        if opcode.name == "POP" and self._stack[-1:] == [_MARK]:
-            before = [pickletools.markobject]
-        if pickletools.markobject in before:
+    def _take(self, name: str) -> None:
+        takes, to_mark, _ = _EFFECTS[name]
+        if name == "POP" and self._stack[-1:] == [_MARK]:
+            takes, to_mark = 0, True
+        if to_mark:
             while self._drop() is not _MARK:
                 pass
-            before = before[: before.index(pickletools.markobject)]
-        for _ in before:
+        for _ in range(takes):
             self._pop()
 
-    def _give(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+    def _give(self, name: str, argument: Any) -> None:
+        value: str | int | None = None
+        if name in ("STRING", "UNICODE"):
+            value = text_of(self._stream.lines[0], name == "UNICODE")
+        elif name == "LONG":
+            value = _LEGACY if self._stream.lines[0] == b"%dL" % _LEGACY else None
+        elif not self._stream.lines and isinstance(argument, (str, int)):
+            # Of what comes as a line, genops saw another one.
+            value = argument
         # Long strings are names of nothing; the rest of what a pickle makes is of no interest.
-        short = isinstance(argument, str) and len(argument) <= _LONGEST_NAME
-        value = argument if short or isinstance(argument, int) else None
-        for made in opcode.stack_after:
-            self._stack.append(_MARK if made is pickletools.markobject else value)
+        if isinstance(value, str) and len(value) > LONGEST:
+            value = None
+        for is_mark in _EFFECTS[name].gives:
+            self._stack.append(_MARK if is_mark else value)
 
     def _drop(self) -> Any:
         if not self._stack:
-            raise _Stop("it takes from an empty stack")
+            raise Stop("it takes from an empty stack")
         return self._stack.pop()
 
     def _top(self) -> Any:
@@ -221,7 +209,7 @@ class PickleWalk:
 
     def _pop(self) -> Any:
         if (top := self._drop()) is _MARK:
-            raise _Stop("it takes from beyond a mark")
+            raise Stop("it takes from beyond a mark")
         return top
 
 

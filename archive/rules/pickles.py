@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import lzma
-import shutil
-import struct
-import tarfile
-import tempfile
-import zipfile
-import zlib
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
+from archive.container.budget import Budget, Exhausted
 from archive.names import printable
-from archive.rules.pickle_walk import ADVICE, MOST_BYTES, Budget, PickleWalk, is_marked
+from archive.rules.nested import (
+    UNREADABLE,
+    ZIP_STARTS,
+    Packed,
+    copied,
+    has_one_directory,
+    is_tar,
+    opens_as_zip,
+    skip_array_header,
+    tar_members,
+    unpacked,
+    zip_members,
+)
+from archive.rules.pickle_stream import MOST_BYTES
+from archive.rules.pickle_walk import ADVICE, PickleWalk, is_marked
+from recipes.regular import open_regular
 
 _NESTED = 2
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
-               RuntimeError, ValueError)  # fmt: skip
 _ENDINGS = (".pkl", ".pickle", ".debug_pkl")
 # Loaders take these for pickles too, whatever they begin with.
-_MODELS = (".pt", ".pth", ".ckpt", ".bin")
-_ZIP_STARTS = (b"PK\3\4", b"PK\5\6")
-_IN_MEMORY = 16 << 20
+_MODELS = (".pt", ".pth", ".ckpt", ".bin", ".joblib")
+_TOO_DEEP = "a file of files that is too deep or too large to look into"
 # Whether it is a pickle, and what is wrong.
 _Look = tuple[bool, list[str]]
 
@@ -32,94 +39,98 @@ _Look = tuple[bool, list[str]]
 def pickle_problems(file: Path, budget: Budget | None = None) -> list[str]:
     """Return what in a model file could run code when it is unpickled: a line each, sorted.
 
-    Looks at a pickle, or two and more in a row, and at those inside of zip files: by their names,
-    and by how they begin. The lines name the member, not the file. Several files may share a
-    `budget`. Raises `OSError` where the file is not there to be read; a damaged one is a problem.
+    Looks at a pickle, or two and more in a row, and at those inside of zip and tar files, of
+    compressed streams, and of NumPy's arrays: by their names, and by how they begin. The lines name
+    the member, not the file. `budget` is that of the archive that the file is a member of. Raises
+    `OSError` where the file is not there to be read; a damaged one is a problem, and so is one of
+    which the budget does not allow to see all.
     """
-    with file.open("rb") as opened:
-        found = _look(opened, budget or Budget())
-        return sorted({line for _, lines in found for line in lines})
+    with os.fdopen(open_regular(file), "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        share = budget.share(size) if budget else Budget(size)
+        lines = set()
+        try:
+            for _, found in _look(opened, share):
+                lines.update(found)
+        except Exhausted as ended:
+            lines.add(f"cannot be looked through for pickles: {ended}")
+        return sorted(lines)
 
 
 def _look(file: IO[bytes], budget: Budget) -> Iterator[_Look]:
-    start = file.read(4)
-    file.seek(0)
-    if start not in _ZIP_STARTS:
+    start = _start(file)
+    if start[:4] not in ZIP_STARTS:
         walk = PickleWalk(file, start, budget, named=False)
         if walk.is_pickle():
             yield True, [*walk.problems()]
-        if _is_old_tar(file):
-            yield True, [f"pickle: in a tar file, as torch wrote until 2016; {ADVICE}"]
+        yield from _look_inside(file, start, "", 0, budget)
     # A zip file is found by its end, whatever it begins with.
-    if start in _ZIP_STARTS or _opens_as_zip(file):
+    if start[:4] in ZIP_STARTS or opens_as_zip(file, budget):
         yield from _look_into_zip(file, "", 0, budget)
+
+
+def _start(file: IO[bytes]) -> bytes:
+    start = file.read(512)
+    file.seek(0)
+    return start
 
 
 def _look_into_zip(file: IO[bytes], where: str, depth: int, budget: Budget) -> Iterator[_Look]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            if not _has_one_directory(file):
-                yield False, [f"{where}two readers of zip files can see different members in it"]
-            for info in archive.infolist():
-                name = f"{where}{printable(info.filename)}: "
-                with archive.open(info) as member:
-                    yield from _look_at_member(member, info, name, depth, budget)
-    except _UNREADABLE as error:
+        if not has_one_directory(file):
+            yield False, [f"{where}two readers of zip files can see different members in it"]
+        for info, member in zip_members(file, budget):
+            packed = info.compress_type != 0 and info.file_size > MOST_BYTES
+            yield from _look_at_member(member, info.filename, where, depth, budget, packed)
+    except UNREADABLE as error:
         yield False, [f"{where}cannot be read as a zip file: {error}"]
 
 
 def _look_at_member(
-    member: IO[bytes], info: zipfile.ZipInfo, where: str, depth: int, budget: Budget
+    member: IO[bytes], name: str, where: str, depth: int, budget: Budget, too_large: bool = False
 ) -> Iterator[_Look]:
-    start, name = member.read(4), info.filename.lower()
+    """Look at what is in a file of files; `too_large` where it is packed and does not fit."""
+    start, where = _start(member), f"{where}{printable(name)}: "
+    name = name.lower()
     named = name.endswith(_ENDINGS)
-    member.seek(0)
-    if start == _ZIP_STARTS[0]:
-        packed = info.compress_type != zipfile.ZIP_STORED
-        if depth == _NESTED or (packed and info.file_size > MOST_BYTES):
-            yield False, [f"{where}a zip file that is too deep or too large to look into"]
+    if start[:4] == ZIP_STARTS[0]:
+        if depth == _NESTED or too_large:
+            yield False, [f"{where}{_TOO_DEEP}"]
             return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-            shutil.copyfileobj(member, copy)
+        with copied(member) as copy:
             yield from _look_into_zip(copy, where, depth + 1, budget)
-    elif named or is_marked(start) or name.endswith(_MODELS):
+        return
+    if named or is_marked(start) or name.endswith(_MODELS):
         walk = PickleWalk(member, start, budget, named=named)
         if walk.is_pickle():
             yield True, [where + line for line in walk.problems()]
+    if not too_large:
+        yield from _look_inside(member, start, where, depth, budget)
 
 
-def _opens_as_zip(file: IO[bytes]) -> bool:
-    try:
-        zipfile.ZipFile(file).close()
-    except _UNREADABLE:
-        return False
-    return True
+def _look_inside(
+    file: IO[bytes], start: bytes, where: str, depth: int, budget: Budget
+) -> Iterator[_Look]:
+    """Look into a tar file, a compressed stream or an array; nothing for other files."""
+    if skip_array_header(file, start):
+        walk = PickleWalk(file, b"", budget, named=True)
+        yield True, [where + line for line in walk.problems()]
+    if is_tar(start):
+        with copied(file) if isinstance(file, Packed) else nullcontext(file) as tar:
+            yield from _look_into_tar(tar, where, depth, budget)
+        return
+    with unpacked(file, start, budget) as plain:
+        if plain is not None and depth < _NESTED:
+            yield from _look_at_member(plain, "unpacked.bin", where, depth + 1, budget)
+        elif plain is not None:
+            yield False, [f"{where}{_TOO_DEEP}"]
 
 
-def _is_old_tar(file: IO[bytes]) -> bool:
-    file.seek(0)
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            return "pickle" in tar.getnames()
-    except (tarfile.TarError, *_UNREADABLE):
-        return False
-
-
-def _has_one_directory(file: IO[bytes]) -> bool:
-    """Whether the directory is where the records at the end say, and they are where they belong.
-
-    Python's reader goes by the end of the file, torch's by the offsets: made to differ, they find
-    two directories.
-    """
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 100))
-    tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    length, offset, comment = struct.unpack("<LLH", tail[at + 12 : at + 22])
-    end = size - len(tail) + at
-    if tail[at - 20 : at - 16] == b"PK\6\7":
-        end -= 76
-        record, length, offset = struct.unpack("<4s36xQQ", tail[at - 76 : at - 20])
-        if record != b"PK\6\6" or struct.unpack("<Q", tail[at - 12 : at - 4]) != (end,):
-            return False
-    return bool(at + 22 + comment == len(tail) and offset + length == end)
+def _look_into_tar(file: IO[bytes], where: str, depth: int, budget: Budget) -> Iterator[_Look]:
+    if depth == _NESTED:
+        yield False, [f"{where}{_TOO_DEEP}"]
+        return
+    for name, member in tar_members(file, budget):
+        if name == "pickle" and depth == 0:
+            yield True, [f"pickle: in a tar file, as torch wrote until 2016; {ADVICE}"]
+        yield from _look_at_member(cast("IO[bytes]", member), name, where, depth + 1, budget)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 
+# In bytes. Python's own parser, which cannot be stopped, takes three seconds at most for a MiB.
+MOST_SOURCE = 4 << 20
+
 
 def parse(source: bytes, shown: str) -> ast.Module:
     """Return the syntax tree of what Python would run; `shown` is the file in messages.

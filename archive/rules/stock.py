@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 from archive.rules.handler import STOCK, module_classes
+from archive.rules.python import MOST_SOURCE
+from recipes.regular import read_regular
 
 # They bring what they serve, or are told by model-config.yaml.
 WITHOUT_PAYLOAD = frozenset({"trt_llm_handler", "vllm_handler"})
@@ -35,7 +37,9 @@ def stock_problems(handler: str, model_file: Path | None, payload: Path | None) 
 def _model_file_problems(handler: str, file: Path) -> list[str]:
     if "." in file.stem:
         return [f"--model-file {file}: {handler} imports it by its name, up to the first dot"]
-    classes = sorted({node.name for node in module_classes(ast.parse(file.read_bytes()))})
+    classes = sorted(
+        {node.name for node in module_classes(ast.parse(read_regular(file, MOST_SOURCE)))}
+    )
     if len(classes) != 1:
         found = ", ".join(classes) or "none"
         return [f"--model-file {file}: {handler} needs exactly one class in it; it has {found}"]

@@ -12,7 +12,7 @@ from ci.fuzz.loop import run
 ROOT = Path(__file__).resolve().parents[2]
 # Each module has `seeds() -> list[bytes]`, `execute(content) -> str`, as `loop.run` takes them,
 # and `repair(content) -> bytes`, which puts checksums right.
-TARGETS = ("readers",)
+TARGETS = ("archives", "readers")
 
 
 def main() -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from archive.container.open import open_archive
 from archive.types import GOLDEN_INDEX, GoldenIndex
 from pipeline.serving.stored import StoredModel
+from recipes.errors import VerifyError
 
 SUFFIXES = {
     "image/png": ".png",
@@ -33,11 +34,11 @@ class Example:
 def write_example(model: StoredModel, folder: Path) -> Example | None:
     """Write the archive's first golden request to `folder`, or return None where it has none."""
     try:
-        with zipfile.ZipFile(model.path) as archive:
+        with open_archive(model.path) as archive:
             index = msgspec.json.decode(archive.read(GOLDEN_INDEX), type=GoldenIndex)
             sample = index.samples[0]
             body = archive.read(sample.request)
-    except (OSError, zipfile.BadZipFile, LookupError, msgspec.MsgspecError):
+    except (OSError, VerifyError, LookupError, msgspec.MsgspecError):
         return None
     path = folder / f"{model.name}{SUFFIXES.get(sample.content_type, '.bin')}"
     path.write_bytes(body)

@@ -73,7 +73,7 @@ def test_flipped_byte_is_found_in_every_member(packed: Path, tmp_path: Path) -> 
             with open_archive(flipped) as archive:
                 (found,) = archive.digests().problems
             assert found.startswith(f"{name}: its CRC-32 is ")
-    assert [name for name, content in members.items() if not content] == ["handlers/__init__.py"]
+    assert {name.rpartition("/")[2] for name in members if not members[name]} == {"__init__.py"}
 
 
 def test_changed_member_with_a_fitting_checksum_is_found(packed: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_two_files_of_one_name_are_refused_and_both_are_named() -> None:
     ("path", "why"),
     [
         ("gone.pt", "no such file"),
-        ("folder", "is no file"),
+        ("folder", "is a folder, not a file"),
         ("dangling", "a link to nowhere/x, which is not there"),
         ("folder/.env", "hidden files are not packed; name a copy of it"),
     ],
@@ -282,7 +282,7 @@ def test_pipe_is_refused() -> None:
     make("lib/a.txt")
     os.mkfifo("lib/pipe")
     message = refusal(Members().add_tree, Path("lib"), "--extra-files", below="")
-    assert message == "--extra-files lib/pipe: is neither a file nor a folder"
+    assert message == "--extra-files lib/pipe: is a FIFO, not a file"
 
 
 # Lists

@@ -210,7 +210,7 @@ def test_dotted_handler_is_found_below_the_source_root() -> None:
                                 "TorchServe's own are base_handler, "),
         ({}, "image_clasifier", "TorchServe's own are base_handler, dali_image_classifier, "
                                 "image_classifier"),
-        ({"x.py/y": ""}, "x", "--handler x.py: is no file"),
+        ({"x.py/y": ""}, "x", "--handler x.py: is a folder, not a file"),
         ({"bad.py": "def f(:\n"}, "bad.py", "bad.py: not Python: "),
         ({"text_classifier.py": HANDLE}, "text_classifier.py",
          "text_classifier.py: has the name of TorchServe's own text_classifier"),

@@ -35,7 +35,7 @@ REFUSED = [
     ({"runtime": "java"}, "--runtime 'java': one of python, python3, LSP"),
     ({"archive_format": "zip"}, "--archive-format 'zip': one of default, zip-store, tgz, no-"),
     ({"serialized_file": "gone.pt"}, "--serialized-file gone.pt: no such file"),
-    ({"serialized_file": "folder"}, "--serialized-file folder: is no file"),
+    ({"serialized_file": "folder"}, "--serialized-file folder: is a folder, not a file"),
     ({"serialized_file": "evil.pt"}, "--serialized-file evil.pt: "),
     ({"model_file": "gone.py"}, "--model-file gone.py: no such file"),
     ({"model_file": "bad.py"}, "bad.py: not Python: "),

@@ -136,7 +136,7 @@ STORE = "models.m1.url: model_store"
          "--workflow-name 'my flow': letters, digits, '.', '_' and '-' only"),
         ({}, {"workflow_name": ""}, "--workflow-name '': letters, "),
         ({}, {"spec_file": "nope.yaml"}, "--spec-file nope.yaml: no such file"),
-        ({}, {"spec_file": "model_store"}, "--spec-file model_store: is no file"),
+        ({}, {"spec_file": "model_store"}, "--spec-file model_store: is a folder, not a file"),
         ({}, {"handler": "nope.py"}, "--handler nope.py: no such file"),
         ({}, {"handler": None},
          "dag: pre is none of the models, and there is no handler to have it as a function: add "

@@ -18,6 +18,7 @@ EXIT_CODES = {
     "PackError": 9,
     "StoreError": 10,
     "ServeError": 11,
+    "MachineError": 12,
 }
 
 

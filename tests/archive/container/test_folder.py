@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.container import folder as module
+from archive.container import budget
 from archive.container.folder import FolderArchive
 from archive.container.limits import MAX_TEXT
 from archive.container.open import open_archive
@@ -72,7 +72,10 @@ def test_fifos_and_sockets_are_refused_and_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "fifo")
     os.mknod(folder / "socket", stat.S_IFSOCK | 0o644)
     with FolderArchive(folder) as archive:
-        assert archive.problems == ["fifo: is no file", "socket: is no file"]
+        assert archive.problems == [
+            "fifo: is a FIFO, not a file",
+            "socket: is a socket, not a file",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_names_that_differ_by_case_are_refused(folder: Path) -> None:
 
 
 def test_more_members_than_are_believed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_MEMBERS", 1)
+    monkeypatch.setattr(budget, "MEMBERS", 1)
     with FolderArchive(folder) as archive:
         assert archive.problems == ["more than 1 members are refused"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from archive.container import budget
 from archive.container.stream import CHUNK
 from archive.container.zip_read import ZipArchive
 from archive.container.zip_write import ZipWriter
@@ -85,7 +86,8 @@ def test_more_than_4_gib(tmp_path: Path) -> None:
         assert ours.read("small") == b"behind it"
 
 
-def test_more_than_65535_members(tmp_path: Path) -> None:
+def test_more_than_65535_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MEMBERS", 1 << 17)
     names = [f"{number:05}" for number in range(65_536)]
     target = write_members(tmp_path / "model.mar", dict.fromkeys(names, b""))
     with zipfile.ZipFile(target) as archive:

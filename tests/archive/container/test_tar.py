@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.container import limits, tar_read
+from archive.container import budget, limits, tar_read
 from archive.container.limits import MAX_TEXT
 from archive.container.open import open_archive
 from archive.container.stream import CHUNK
@@ -340,7 +340,7 @@ def test_a_bomb_is_not_unpacked(
 def test_more_members_than_are_believed(
     tar_problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tar_read, "MAX_MEMBERS", 1)
+    monkeypatch.setattr(budget, "MEMBERS", 1)
     assert tar_problems(packed(A, B)) == ["more than 1 members are refused"]
 
 

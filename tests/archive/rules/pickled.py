@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from archive.container.budget import Budget
 from archive.rules import pickles
-from archive.rules.pickle_walk import Budget
 from archive.rules.pickles import pickle_problems
 
 PROTOCOLS = range(6)
@@ -53,7 +53,7 @@ def named(tmp_path: Path, content: bytes) -> list[str]:
 def holds_pickles(file: Path) -> bool:
     """Whether the scan found a pickle to look at, harmless or not."""
     with file.open("rb") as opened:
-        return any(is_pickle for is_pickle, _ in pickles._look(opened, Budget()))
+        return any(is_pickle for is_pickle, _ in pickles._look(opened, Budget(1 << 20)))
 
 
 def text(string: str) -> bytes:

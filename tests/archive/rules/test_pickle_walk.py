@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive.rules import pickle_walk
+from archive.container import budget as budget_module
+from archive.container.budget import Budget
 from archive.rules.pickles import pickle_problems
 from tests.archive.rules.pickled import (
     ADVICE,
@@ -162,12 +163,17 @@ def test_module_whose_name_is_no_identifier_hides_nothing(tmp_path: Path) -> Non
         del sys.modules["a-b"]
 
 
-def test_files_share_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_walk, "_MOST_OPCODES", 10)
-    file = written(tmp_path, pickle.dumps([1, 2], 2))
-    budget = pickle_walk.Budget()
-    assert pickle_problems(file, budget) == []
-    assert pickle_problems(file, budget) == [f"{UNREADABLE}more than 10 opcodes to walk"]
+def test_a_file_does_not_use_up_the_opcodes_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "OPCODES", 10)
+    small = written(tmp_path, pickle.dumps([1, 2], 2))
+    budget = Budget(1000)
+    for _ in range(3):
+        assert pickle_problems(small, budget) == []
+    large = written(tmp_path, pickle.dumps([*range(20)], 2), "large.pt")
+    assert pickle_problems(large, budget) == [f"{UNREADABLE}more than 10 opcodes to walk"]
+    assert pickle_problems(small, budget) == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,11 @@ def test_files_share_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (b"\x80\x04N\x8c\1a\x93.", "calls a global whose name is computed; "),
         (b"\x80\x04\x8c\1a\x8c\1b\x86\x8c\1c\x93.", "calls a global whose name is computed; "),
-        (b"\x80\x04S'posix'\n\x8c\1a\x93.", "calls a global whose name is computed; "),
+        (b"\x80\x04S'posix'\n\x8c\1a\x93.", "calls posix.a when it is loaded; "),
+        (b"\x80\x04S'p\\x6fsix'\n\x8c\1a\x93.", "calls posix.a when it is loaded; "),
+        (b"\x80\x04Vp\\u006fsix\n\x8c\1a\x93.", "calls posix.a when it is loaded; "),
+        (b"\x80\x04T\5\0\0\0posix\x8c\1a\x93.", "calls posix.a when it is loaded; "),
+        (b"\x80\x04S'\xff'\n\x8c\1a\x93.", "calls a global whose name is computed; "),
         (b"\x80\x04X\0\1\0\0" + b"a" * 256 + b"\x8c\1a\x93.", "calls a global whose name is "),
         (b"\x80\x02\x82\1.", "calls by a number of copyreg's, which may be anything"),
         (b"\x80\x02\x83\1\1.", "calls by a number of copyreg's, which may be anything"),

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive.rules import pickle_walk, pickles
+from archive.container import budget
+from archive.rules import pickle_stream, pickles
 from archive.rules.pickles import pickle_problems
 from tests.archive.rules.pickled import (
     CALLS_CWD,
@@ -81,7 +82,7 @@ def test_zip_files_inside_of_others_are_looked_into(tmp_path: Path, method: int)
     assert pickle_problems(written(tmp_path, outer)) == [f"{where}data.pkl: {CALLS_CWD}"]
     deeper = zipped({"outer.mar": outer})
     assert pickle_problems(written(tmp_path, deeper)) == [
-        f"outer.mar: {where}a zip file that is too deep or too large to look into"
+        f"outer.mar: {where}a file of files that is too deep or too large to look into"
     ]
 
 
@@ -221,7 +222,7 @@ def test_tar_file_of_old_is_refused(tmp_path: Path) -> None:
 def test_large_pickle_is_refused_in_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pickle_walk, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(pickle_stream, "MOST_BYTES", 1 << 20)
     for opcodes in (b"B\0\0\0\2" + bytes(1 << 25) + b".", b"V" + bytes(1 << 25) + b"\n."):
         content = zipped({"data.pkl": b"\x80\x03" + opcodes}, zipfile.ZIP_DEFLATED)
         file = written(tmp_path, content)
@@ -239,7 +240,8 @@ def test_large_pickle_is_refused_in_little_memory(
 
 
 def test_endless_opcodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_walk, "_MOST_OPCODES", 1000)
+    monkeypatch.setattr(budget, "OPCODES", 1000)
+    monkeypatch.setattr(budget, "BYTES_AN_OPCODE", 1 << 20)
     content = b"N0" * 1000 + pickle.dumps(Foreign(), 0)
     said = [f"{UNREADABLE}more than 1000 opcodes to walk"]
     assert pickle_problems(written(tmp_path, content)) == said
@@ -253,7 +255,7 @@ def test_packed_zip_that_is_too_large_is_not_unpacked(
     inner = zipped({"data/0": bytes(1 << 20)})
     content = zipped({"inner.pt": inner}, zipfile.ZIP_DEFLATED)
     assert pickle_problems(written(tmp_path, content)) == [
-        "inner.pt: a zip file that is too deep or too large to look into"
+        "inner.pt: a file of files that is too deep or too large to look into"
     ]
     assert pickle_problems(written(tmp_path, zipped({"inner.pt": inner}))) == []
 
