@@ -52,7 +52,7 @@ def require_work(pixels: int, work: float, kind: str) -> None:
     total = work + pixels * _PER_PIXEL
     if total > MAX_WORK:
         raise BadRequest(
-            f"the image takes too long to decode: {kind} costs {total / MAX_WORK:.1f} times what "
+            f"the image takes too long to decode: {kind} costs {total / MAX_WORK:.2f} times what "
             "is accepted; send a smaller one, or a plain one of another format",
             413,
         )
