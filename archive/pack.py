@@ -21,9 +21,11 @@ from archive.gather import File, Members, split_commas
 from archive.imports import follow
 from archive.manifest import NAME, ManifestModel, Runtime, write_manifest
 from archive.refusals import check_target, failures_told, raise_for
-from archive.requirements import check_imports
+from archive.requirements import check_imports, requirement_notes
 from archive.rules.handler import STOCK, handler_problems
 from archive.rules.pickles import pickle_problems
+from archive.rules.root_names import root_problems
+from archive.rules.script import script_problems
 from archive.rules.stock import stock_problems
 from archive.types import INVENTORY, MANIFEST, Packed
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
@@ -91,6 +93,10 @@ def pack(
         if model_file is not None and runtime != "LSP":
             followed.append(follow(members, Path(model_file), source_root))
         check_imports(followed, members.files, _path(requirements_file), split_commas(provided))
+        if requirements_file is not None:
+            packages = Path(requirements_file)
+            listed = requirement_notes(packages.read_bytes())
+            notes += [f"{packages.name}:{note}" for note in listed]
         raise_for(stock_problems(handler, _path(model_file), _path(serialized_file)))
         contents: dict[str, Content] = dict(members.files)
         if config_file is not None:
@@ -105,9 +111,10 @@ def pack(
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
         if runtime != "LSP":
-            raise_for(handler_problems(model.handler, members.read))
+            raise_for([*root_problems(contents), *handler_problems(model.handler, members.read)])
         if serialized_file is not None:
-            problems = pickle_problems(Path(serialized_file))
+            file = Path(serialized_file)
+            problems = [*pickle_problems(file), *script_problems(file)]
             raise_for(f"--serialized-file {serialized_file}: {problem}" for problem in problems)
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
@@ -164,8 +171,10 @@ def _config(file: Path, notes: list[str]) -> bytes:
     data = file.read_bytes()
     # YAML takes longer to import than many an archive to write.
     from archive.rules.config import completed, read_config
+    from archive.rules.config_notes import config_notes
 
     config, problems = read_config(data)
+    notes += [f"{file.name}: {note}" for note in config_notes(config.values)]
     raise_for(f"--config-file {file}: {problem}" for problem in problems)
     if config.handler_keys:
         notes.append(f"{file.name}: read by the handler only: {', '.join(config.handler_keys)}")

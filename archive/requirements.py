@@ -26,6 +26,21 @@ _TARGET = re.compile(
     re.VERBOSE,
 )
 _URL = re.compile(r"(?!(\w+\+)?file:)[a-z][\w+.-]*://", re.IGNORECASE)
+_ELSEWHERE = {
+    "takes packages from another index than the server's own": re.compile(
+        r"(^|\s)(-i|--(extra-)?index-url|--pypi-url|-f|--find-links|--no-index|--trusted-host)\b"
+    ),
+    "is taken from a repository, whose content may change": re.compile(
+        r"(^|[\s@=])(git|hg|svn|bzr)(\+|:)", re.IGNORECASE
+    ),
+    "is taken from a URL, whose content may change": re.compile(
+        r"(^|[\s@=])[a-z][a-z+.-]{1,20}://", re.IGNORECASE
+    ),
+    "names a file or a folder, which the server need not have": re.compile(
+        r"^(-[rce]|--(requirement|constraint|editable))\b|^[./~]|@\s*[./~]|^[^\s;@]+\.(whl|zip|tar\.gz)\b"
+    ),
+}
+_MOST_NOTES = 20
 _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
 
 
@@ -100,6 +115,24 @@ def read_requirements(file: Path) -> set[str]:
         if match := _EGG.search(line) or _NAME.match(line):
             names.add(_normalised(match[0]))
     return names
+
+
+def requirement_notes(text: bytes) -> list[str]:
+    """Say which lines of a requirements file take something from elsewhere than pip's own index.
+
+    Each begins with the number of its line. Texts of the lines are not repeated: addresses may hold
+    passwords.
+    """
+    notes = []
+    for number, line in enumerate(text.decode("utf-8-sig", "replace").splitlines(), start=1):
+        line = _COMMENT.sub("", line).strip()
+        for kind, pattern in _ELSEWHERE.items():
+            if pattern.search(line):
+                notes.append(f"{number}: {kind}")
+                break
+        if len(notes) == _MOST_NOTES:
+            break
+    return notes
 
 
 def _normalised(name: str) -> str:

@@ -19,6 +19,7 @@ from archive import probe
 from archive.container.open import open_archive
 from archive.contents import read_contents
 from archive.rules.pickles import pickle_problems
+from archive.rules.script import script_problems
 from recipes.errors import VerifyError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +91,10 @@ def _unpack(mar: Path, folder: Path) -> dict[str, str]:
             raise VerifyError(f"{mar}: only TorchServe's C++ backend can run it")
         archive.unpack(folder)
     model = contents.manifest.model
-    if (payload := model.serialized_file) and (problems := pickle_problems(folder / payload)):
+    payload = model.serialized_file
+    if payload and (
+        problems := [*pickle_problems(folder / payload), *script_problems(folder / payload)]
+    ):
         raise VerifyError("\n".join(f"{mar}: {payload}: {problem}" for problem in problems))
     return {
         "modelName": model.model_name,
