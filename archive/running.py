@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archive.contents import Contents
-from archive.golden_check import answers_of, check_golden, read_golden
+from archive.golden_check import Golden, answers_of, check_golden, read_golden
 from archive.names import printable
 from archive.probing import MOST_S, Probe, ProbeError, Reply, hint, running
 
@@ -82,12 +82,9 @@ def run_archive(
 
     Of a workflow, each function of its handler is loaded.
     """
-    models, payload = _models(contents), None
-    if contents.manifest is not None:
-        payload = contents.manifest.model.serialized_file
-        if contents.manifest.runtime == "LSP":
-            found.unchecked.append("handler: only TorchServe's C++ backend can run it")
-    if not models and not payload:
+    if contents.manifest is not None and contents.manifest.runtime == "LSP":
+        found.unchecked.append("handler: only TorchServe's C++ backend can run it")
+    if not _models(contents) and not _payload(contents):
         return
     try:
         # Before any of its code runs, and could change them.
@@ -96,24 +93,9 @@ def run_archive(
         found.problems.append(str(error))
         return
     with running(unpacked.folder, unpacked.temporary, unpacked.size) as probe:
-        asking = _Asking(probe, contents, found)
+        asking = Asking(probe, contents, found, timed)
         try:
-            with timing(timed, "start"):
-                probe.ask("ready", "starting Python and TorchServe's modules", seconds=MOST_S)
-            if payload:
-                with timing(timed, "open"):
-                    asking.open(payload)
-            if models and not found.problems:
-                with timing(timed, "load"):
-                    asking.load(models)
-            if golden is not None and models and not found.problems:
-                with timing(timed, "golden"):
-                    seconds = asking.seconds("responseTimeout")
-                    found.problems += check_golden(probe, golden, seconds)
-                found.golden = len(golden.index.samples)
-            if models and not found.problems:
-                asking.send(aside)
-                asking.look_outside(models)
+            asking.ask_all(golden, aside)
         except ProbeError as error:
             found.problems.append(str(error))
         aside.sandbox = [*probe.had, *(f"{line}: not on this system" for line in probe.lacks)]
@@ -144,13 +126,38 @@ def _models(contents: Contents) -> list[_Model]:
     return [_Model(name=model.model_name, handler=model.handler)]
 
 
+def _payload(contents: Contents) -> str | None:
+    return None if contents.manifest is None else contents.manifest.model.serialized_file
+
+
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """What is asked of a probe in its turn."""
+class Asking:
+    """What is asked of a probe in its turn. Raises `ProbeError` when it can be asked no more."""
 
     probe: Probe
     contents: Contents
     found: Found
+    timed: Timed
+
+    def ask_all(self, golden: Golden | None, aside: Aside) -> None:
+        """Ask for one thing after another, until a problem makes the next one useless."""
+        models, payload = _models(self.contents), _payload(self.contents)
+        with timing(self.timed, "start"):
+            self.probe.ask("ready", "starting Python and TorchServe's modules", seconds=MOST_S)
+        if payload:
+            with timing(self.timed, "open"):
+                self.open(payload)
+        if models and not self.found.problems:
+            with timing(self.timed, "load"):
+                self.load(models)
+        if golden is not None and models and not self.found.problems:
+            with timing(self.timed, "golden"):
+                seconds = self.seconds("responseTimeout")
+                self.found.problems += check_golden(self.probe, golden, seconds)
+            self.found.golden = len(golden.index.samples)
+        if models and not self.found.problems:
+            self.send(aside)
+            self.look_outside(models)
 
     def seconds(self, key: str) -> float:
         """Return a timeout of the archive's, as far as it is no longer than this looks at it."""
@@ -159,10 +166,12 @@ class _Asking:
         return min(value, MOST_S) if type(value) is int and value > 0 else MOST_S
 
     def open(self, payload: str) -> None:
+        """Open the payload."""
         doing = f"{payload}: opening it"
         self._take(self.probe.ask("open", doing, seconds=MOST_S, name=payload))
 
     def load(self, models: Sequence[_Model]) -> None:
+        """Load the handler, or each function of a workflow's."""
         for one in models:
             told = {"modelName": one.name, "handler": one.handler}
             reply = self.probe.ask(
@@ -179,20 +188,20 @@ class _Asking:
     def send(self, aside: Aside) -> None:
         """Send requests of whoever verifies; an answer that is none is a problem."""
         for request in aside.samples:
+            name = f"{request.name}, sent as {request.content_type}"
             reply = self.probe.ask(
-                "ask", f"{request.name}: answering it", [request.body],
+                "ask", f"{name}: answering it", [request.body],
                 seconds=self.seconds("responseTimeout"), types=[request.content_type],
             )  # fmt: skip
             if failed := [*reply.texts("error"), *reply.texts("refused")]:
-                self.found.problems.append(
-                    f"{request.name}: the handler fails: {failed[0]}{hint(failed[0])}"
-                )
+                problem = f"{name}: the handler fails: {failed[0]}{hint(failed[0])}"
+                self.found.problems.append(problem)
                 continue
             [(status, body)] = answers_of(reply, 1)
             aside.answers.append(Answer(request=request, status=status, body=body))
             if status != 200:
                 shown = printable(body.decode(errors="replace"))
-                problem = f"{request.name}: answered with status {status}: {shown}"
+                problem = f"{name}: answered with status {status}: {shown}"
                 self.found.problems.append(problem)
         if not self.found.golden and not aside.samples and self.contents.workflow is None:
             self.found.unchecked.append("requests: none was tried; `--sample FILE` sends one")

@@ -19,7 +19,6 @@ from pipeline.body import read_body
 from pipeline.busy import busy
 from recipes.errors import StoreError, VerifyError
 
-
 # Characters of an answer on the console.
 _SHOWN = 300
 
