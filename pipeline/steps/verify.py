@@ -13,7 +13,7 @@ STEP = Step(
         "archive/probe.py",
         "archive/sandbox.py",
         handler_file(recipe),
-    ),  # fmt: skip
+    ),
     publishes=True,
 )
 
