@@ -84,14 +84,17 @@ class Probe:
                   "sizes": [len(blob) for blob in blobs]}  # fmt: skip
         data = json.dumps(header).encode()
         message = b"".join([LENGTH.pack(len(data)), data, *blobs])
-        reply = self._exchange(message, doing, time.monotonic() + left, min(seconds, MOST_S))
+        over = f"took more than {seconds:.3g} s"
+        if left < min(seconds, MOST_S - 1):
+            over = f"was not done when the {MOST_S:.0f} s were over that running it may take in all"
+        reply = self._exchange(message, doing, time.monotonic() + left, over)
         if reply.header.get("token") != token:
             raise ProbeError(f"{doing}: something else than the probe wrote its answer")
         if ends := reply.texts("ends"):
             raise ProbeError(f"{doing}: the handler calls {ends[0]}, which ends its worker")
         return reply
 
-    def _exchange(self, message: bytes, doing: str, until: float, allowed: float) -> Reply:
+    def _exchange(self, message: bytes, doing: str, until: float, over: str) -> Reply:
         out = memoryview(message)
         with selectors.DefaultSelector() as select:
             for number in (self.replies, self.printed, self.status):
@@ -102,7 +105,7 @@ class Probe:
                     return reply
                 if (left := until - time.monotonic()) <= 0:
                     self._read_printed()
-                    raise ProbeError(f"{doing} took more than {allowed:.3g} s{self._where()}")
+                    raise ProbeError(f"{doing} {over}{self._where()}")
                 for key, _ in select.select(min(left, 0.5)):
                     if key.fd == self.asked:
                         out = self._write(out)

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+_LINUX = sys.platform == "linux"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # <sched.h>, <sys/mount.h>, <sys/prctl.h>; the numbers of system calls that are the same everywhere.
 _NEWNS, _NEWIPC, _NEWUSER = 0x20000, 0x8000000, 0x10000000
@@ -59,7 +60,9 @@ def _call(result: int) -> int:
 
 
 def _prctl(option: int, value: int) -> None:
-    _call(_LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+    # Elsewhere there is nothing to give up, and the lines that are said tell so.
+    if _LINUX:
+        _call(_LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
 
 
 def _works(attempt: Callable[[], None]) -> bool:
@@ -84,6 +87,8 @@ def _unshare(flags: int) -> None:
 
 def _namespaces() -> int:
     """Leave as many of this system's namespaces as it lets us; returns which."""
+    if not _LINUX:
+        return 0
     most = _NEWNET | _NEWPID | _NEWNS | _NEWIPC
     for flags in (most, most | _NEWUSER, _NEWNET, _NEWNET | _NEWUSER):
         if _works(lambda flags=flags: _unshare(flags)):  # type: ignore[misc]
@@ -185,6 +190,8 @@ def _confine(given: _Given, seen: _Seen) -> None:
         # The first to go when memory runs out.
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not _LINUX:
+        return
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     most = given.file_bytes if hard == resource.RLIM_INFINITY else min(given.file_bytes, hard)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
