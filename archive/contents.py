@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 from archive.container.types import Digests, Readable, Unreadable
 from archive.manifest import Manifest, read_manifest
 from archive.names import printable
+from archive.requirements import requirement_notes
+from archive.rules.config_notes import config_notes
 from archive.rules.handler import handler_problems
 from archive.rules.labels import label_findings
+from archive.rules.root_names import root_problems
 from archive.types import (
     FORMAT,
     INVENTORY,
@@ -25,6 +28,7 @@ from archive.types import (
 from archive.workflow_manifest import WorkflowManifest, read_workflow_manifest
 
 if TYPE_CHECKING:
+    from archive.rules.config import ModelConfig
     from archive.rules.workflow import Spec
 
 Read = TypeVar("Read")
@@ -46,6 +50,7 @@ class Contents:
     """
 
     manifest: Manifest | None = None
+    config: ModelConfig | None = None
     workflow: Workflow | None = None
     inventory: Inventory | None = None
     proof: Proof | None = None
@@ -113,13 +118,19 @@ def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
             # YAML takes longer to import than many an archive to write.
             from archive.rules.config import read_config
 
-            values, problems = read_config(archive.read(config))
+            contents.config, problems = read_config(archive.read(config))
             contents.problems += [f"{config}: {problem}" for problem in problems]
-            if values.handler_keys:
+            contents.notes += [f"{config}: {note}" for note in config_notes(contents.config.values)]
+            if contents.config.handler_keys:
                 # Whatever a stranger's file has there goes to somebody's terminal.
-                keys = ", ".join(map(printable, values.handler_keys))
+                keys = ", ".join(map(printable, contents.config.handler_keys))
                 contents.notes.append(f"{config}: read by the handler only: {keys}")
+        packages = manifest.model.requirements_file
+        if packages is not None and packages in archive.members:
+            notes = requirement_notes(archive.read(packages))
+            contents.notes += [f"{packages}:{note}" for note in notes]
         if manifest.runtime != "LSP":
+            contents.problems += root_problems(archive.members)
             contents.problems += handler_problems(manifest.model.handler, read)
             problems, notes = label_findings(manifest.model.handler, read)
             contents.problems += problems

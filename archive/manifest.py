@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from archive.names import printable
 from archive.types import from_json, to_json
 
 ARCHIVER = "marwright-0.1"
@@ -17,6 +20,7 @@ Runtime = Literal["python", "python3", "LSP"]
 # torch-model-archiver's own.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # What others may have written: all of ASCII that a URL can carry as it is.
+_SHOWN = 5
 _IN_URL = re.compile(r'[!"$&-.0->@-~]+')
 
 
@@ -65,13 +69,27 @@ def created_on(date: datetime) -> str:
     return date.strftime("%d/%m/%Y %H:%M:%S")
 
 
+def _twice(data: bytes) -> Iterator[str]:
+    """Name keys that stand twice in one object: readers differ in which of them they take."""
+    found = dict[str, None]()
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        counts = Counter(key for key, _ in items)
+        found.update((key, None) for key, count in counts.items() if count > 1)
+        return dict(items)
+
+    json.loads(data, object_pairs_hook=pairs)
+    for key in [*found][:_SHOWN]:
+        yield f"{printable(key)!r} stands in it twice, and readers differ in which counts: keep one"
+
+
 def read_manifest(data: bytes, members: Collection[str]) -> tuple[Manifest | None, list[str]]:
     """Read a manifest strictly; returns it, if it is one at all, and what is wrong with it."""
     try:
         manifest = from_json(data, Manifest)
     except ValueError as error:
         return None, [str(error)]
-    model, problems = manifest.model, []
+    model, problems = manifest.model, [*_twice(data)]
     for key, value in (("modelName", model.model_name), ("modelVersion", model.model_version)):
         if not _IN_URL.fullmatch(value):
             problems.append(f"{key} is {value!r}, which no URL can carry")

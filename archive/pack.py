@@ -27,6 +27,7 @@ from archive.refusals import check_contents, check_target, failures_told, raise_
 from archive.requirements import Requirements, read_requirements
 from archive.rules.handler import STOCK
 from archive.rules.pickles import pickle_problems
+from archive.rules.script import script_problems
 from archive.rules.stock import stock_problems
 from archive.types import INVENTORY, MANIFEST, Packed
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
@@ -112,7 +113,7 @@ def pack(
         budget = Budget(sum(file.stat().st_size for file in members.files.values()))
         budget.enter(len(contents) + 1)
         notes += check_contents(contents)
-        notes += _pickles(members, _path(serialized_file), budget)
+        notes += _code_in(members, _path(serialized_file), budget)
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
         path=target,
@@ -182,14 +183,18 @@ def _manifest_handler(handler: str) -> str:
     return handler.rpartition("/")[2]
 
 
-def _pickles(members: Members, payload: Path | None, budget: Budget) -> list[str]:
-    """Return notes on pickles that run code. Raises `PackError` for those in the payload."""
+def _code_in(members: Members, payload: Path | None, budget: Budget) -> list[str]:
+    """Return notes on code that runs when a file is loaded.
+
+    Raises `PackError` for what is in the payload.
+    """
     notes = []
     # The payload first: what others cost is not to keep it from being looked at.
     names = sorted(members.files, key=lambda name: (payload is None or name != payload.name, name))
     for name in names:
         file = members.files[name]
-        problems = pickle_problems(file, budget)
+        # Of a zip file that costs too much nothing more is read.
+        problems = pickle_problems(file, budget) or script_problems(file)
         if payload is not None and name == payload.name:
             raise_for(f"--serialized-file {payload}: {problem}" for problem in problems)
         notes += [f"{name}: {problem} (if the handler loads it so)" for problem in problems]

@@ -1,82 +1,188 @@
-"""Run an unpacked archive through TorchServe's own loader: `python -I probe.py FOLDER`.
+"""Run an unpacked archive as a worker of TorchServe does, and answer what is asked of it.
 
-`verify` starts this file in a clean process; of a workflow it names the functions behind the
-folder, as in `handler.py:preprocess`. It imports nothing of the project, so that a handler finds
-what the archive holds or fails. What it prints is one line of JSON, the fields of `Result`; what
-the handler prints goes to standard error.
+`verify` starts this file as TorchServe starts its worker, and asks by a pipe, as in
+`archive/probing.py`: it alone knows what is right. This imports nothing of the project, so that a
+handler finds what the archive holds or fails. What a handler does here spoils its own answers only.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import os
-import stat
 import struct
 import sys
-import threading
-import time
 import traceback
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-GOLDEN = "MAR-INF/golden"
-# No image, no JSON, and no text in UTF-8.
-JUNK = b"\xff this is no request"
+# Before a message: the bytes of its JSON.
+LENGTH = struct.Struct(">I")
+# Seconds before its time is up, at which a process says where it is.
+EARLY = 0.3
 
 
 @dataclass
 class Result:
-    """What was found; `seconds` by stage: the payload opened, the handler loaded, samples sent."""
+    """What was found."""
 
     problems: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    golden_samples: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
-def probe(folder: Path) -> Result:
-    """Open the payload, load the archive, and send its golden samples."""
-    result = Result()
-    manifest = json.loads((folder / "MAR-INF/MANIFEST.json").read_text())
-    model = manifest["model"]
-    # First of all, because what an archive holds may hide what torch itself imports.
-    enter(folder)
-    started = time.monotonic()
-    if name := model.get("serializedFile"):
-        open_payload(folder / name, result)
-    result.seconds["open"] = time.monotonic() - started
-    if manifest["runtime"] == "LSP":
-        result.unchecked.append("handler: only TorchServe's C++ backend can run it")
-        return result
-    if result.problems:
-        return result
-    started = time.monotonic()
-    loaded = load_handler(folder, model, result)
-    result.seconds["load"] = time.monotonic() - started
-    index = folder / GOLDEN / "index.json"
-    if loaded is not None and index.exists():
-        started = time.monotonic()
-        compare(folder, json.loads(index.read_text()), *loaded, result)
-        result.seconds["golden"] = time.monotonic() - started
-    return result
+class Answers:
+    """Answers one request after another; each is a method, its reply JSON and tensors or bodies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.service: Any = None
+        self.module: Any = None
+
+    def ready(self, blobs: list[bytes]) -> dict[str, Any]:
+        """Say that Python runs, and has what the worker has."""
+        return {}
+
+    def open(self, blobs: list[bytes], name: str) -> dict[str, Any]:
+        """Open the payload."""
+        result = Result()
+        open_payload(self.folder / name, result)
+        return {"problems": result.problems, "unchecked": result.unchecked}
+
+    def load(self, blobs: list[bytes], model: dict[str, Any], below: str = "") -> dict[str, Any]:
+        """Load a handler, or a workflow's function, which lies `below`."""
+        result, folder = Result(), self.folder / below
+        enter(folder)
+        if (loaded := load_handler(folder, model, result)) is not None:
+            self.service, self.module = loaded
+        return {"problems": result.problems}
+
+    def outside(self, blobs: list[bytes], below: str = "") -> dict[str, Any]:
+        """Name modules that came from elsewhere although the archive has them."""
+        return {"names": outside(self.folder / below)}
+
+    def read(self, blobs: list[bytes]) -> dict[str, Any]:
+        """Make tensors of requests."""
+        return {"tensor": self._read(blobs)}
+
+    def _read(self, blobs: list[bytes]) -> Any:
+        import torch
+
+        loaded = self.module.service.loaded
+        read = [self.module.service.read(body, loaded.spec) for body in blobs]
+        # Texts are of many lengths; archives that were made before there were any need not know.
+        join = getattr(sys.modules.get("handlers.preprocess"), "batched", torch.cat)
+        return read[0] if len(read) == 1 else join(read)
+
+    def run(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
+        """Put a tensor through the payload."""
+        return {"tensor": self._run(tensor_of(blobs[0], dtype, shape))}
+
+    def together(self, blobs: list[bytes]) -> dict[str, Any]:
+        """Put requests through the payload as one batch."""
+        return {"tensor": self._run(self._read(blobs))}
+
+    def _run(self, inputs: Any) -> Any:
+        import torch
+
+        loaded = self.module.service.loaded
+        with torch.inference_mode():
+            return loaded.model(inputs.to(loaded.device)).cpu()
+
+    def answer(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
+        """Make an answer of an output."""
+        outputs = tensor_of(blobs[0], dtype, shape)
+        return {"answer": self.module.service.answer(outputs, self.module.service.loaded)}
+
+    def ask(self, blobs: list[bytes], types: list[str]) -> dict[str, Any]:
+        """Send requests as one batch."""
+        answers = ask(self.service, list(zip(blobs, types, strict=True)))
+        if isinstance(answers, str):
+            return {"refused": answers}
+        return {"statuses": [status for status, _ in answers], "blobs": [b for _, b in answers]}
 
 
-def probe_functions(folder: Path, functions: Sequence[str]) -> Result:
-    """Load a workflow's functions, each as the worker of a node does."""
-    result = Result()
-    started = time.monotonic()
-    for function in functions:
-        file, _, name = function.partition(":")
-        model = {"modelName": name, "handler": function}
-        enter((folder / file).parent)
-        if load_handler((folder / file).parent, model, result) is None:
-            result.problems[-1] += f" ({name} is called once with None for data when it is loaded)"
-    result.seconds["load"] = time.monotonic() - started
-    return result
+def outside(folder: Path) -> list[str]:
+    """Return the top-level modules that came from elsewhere although the archive has them."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = path.name.partition(".")[0]
+        is_code = path.suffix in (".py", ".pyc", ".so", ".pyd") or (
+            path.is_dir() and any(path.glob("*.py"))
+        )
+        module = sys.modules.get(name)
+        if is_code and module is not None and name != "__main__":
+            places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+            if not any(place and Path(place).is_relative_to(folder) for place in places):
+                found.append(name)
+    return found
+
+
+def tensor_of(data: bytes, dtype: str, shape: list[int]) -> Any:
+    """Return a tensor of its bytes."""
+    import torch
+
+    kind = getattr(torch, dtype)
+    if not data:
+        return torch.empty(shape, dtype=kind)
+    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)
+
+
+def serve(asked: IO[bytes], replies: IO[bytes], folder: Path) -> None:
+    """Answer requests until there are no more."""
+    answers = Answers(folder)
+    while (request := receive(asked)) is not None:
+        header, blobs = request
+        token, seconds = header.pop("token"), header.pop("seconds")
+        faulthandler.dump_traceback_later(max(seconds - EARLY, 0.1), file=2)
+        try:
+            reply = getattr(answers, header.pop("do"))(blobs, **header)
+        except SystemExit as ended:
+            traceback.print_exc()
+            reply = {"ends": f"sys.exit({'' if ended.code is None else repr(ended.code)})"}
+        # Whatever a stranger's handler raises is the finding.
+        except BaseException as error:  # noqa: BLE001
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {first_line(error)}"}
+        faulthandler.cancel_dump_traceback_later()
+        send(replies, {**reply, "token": token})
+
+
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
+    """Read one message; None at the end."""
+    if len(start := stream.read(LENGTH.size)) < LENGTH.size:
+        return None
+    header = json.loads(stream.read(LENGTH.unpack(start)[0]))
+    return header, [stream.read(size) for size in header.pop("sizes")]
+
+
+def send(stream: IO[bytes], reply: dict[str, Any]) -> None:
+    """Write one message: a tensor goes as its bytes."""
+    blobs = reply.pop("blobs", [])
+    if "tensor" in reply:
+        tensor = reply.pop("tensor").detach().cpu().contiguous()
+        reply |= {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+        blobs = [as_bytes(tensor)]
+    try:
+        header = json.dumps({**reply, "sizes": [len(blob) for blob in blobs]}).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        kept = {"token": reply["token"], "error": f"no JSON: {first_line(error)}", "sizes": []}
+        header, blobs = json.dumps(kept).encode(), []
+    stream.write(LENGTH.pack(len(header)) + header)
+    for blob in blobs:
+        stream.write(blob)
+    stream.flush()
+
+
+def as_bytes(tensor: Any) -> bytes:
+    """Return what a tensor on the CPU, without gaps, holds."""
+    import torch
+
+    data: bytes = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return data
 
 
 def enter(folder: Path) -> None:
@@ -181,107 +287,6 @@ def load(folder: Path, manifest: dict[str, Any]) -> Any:
     return service
 
 
-def compare(
-    folder: Path, golden: dict[str, Any], service: Any, module: Any, result: Result
-) -> None:
-    """Hold tensors, outputs and answers of the golden samples against the recorded ones.
-
-    What is right of each alone is then looked at in one batch.
-    """
-    from safetensors.torch import load_file
-
-    tensors = load_file(folder / GOLDEN / "tensors.safetensors")
-    for number, sample in enumerate(golden["samples"]):
-        pair = tensors[f"input.{number}"], tensors[f"output.{number}"]
-        body = (folder / sample["request"]).read_bytes()
-        try:
-            found = differences(golden, sample, body, pair, service, module)
-        # A handler may raise anything; the next sample may say more.
-        except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
-            found = [f"the handler fails: {type(error).__name__}: {first_line(error)}"]
-        result.problems += [f"{sample['request']}: {problem}" for problem in found]
-    if not result.problems:
-        try:
-            found = together(folder, golden, tensors, service, module)
-        except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
-            found = [f"the handler fails: {type(error).__name__}: {first_line(error)}"]
-        result.problems += [f"golden samples in one batch: {problem}" for problem in found]
-    result.golden_samples = len(golden["samples"])
-
-
-def differences(
-    golden: dict[str, Any],
-    sample: dict[str, Any],
-    body: bytes,
-    recorded: tuple[Any, Any],
-    service: Any,
-    module: Any,
-) -> list[str]:
-    """Walk one sample through the archive, stage by stage: tensor, output, answer, response."""
-    import torch
-
-    problems = []
-    inputs, outputs = recorded
-    loaded = module.service.loaded
-    read = module.service.read(body, loaded.spec)
-    if read.dtype != inputs.dtype or not torch.equal(read, inputs):
-        problems.append("preprocessing gives another tensor than training's")
-    with torch.inference_mode():
-        made = loaded.model(inputs.to(loaded.device)).cpu()
-    close = {"atol": golden["atol"], "rtol": golden["rtol"]}
-    if made.shape != outputs.shape or not torch.allclose(made, outputs, **close):
-        problems.append("the payload's output is not the checkpoint's")
-    expected = sample["answer"]
-    answer = json.loads(json.dumps(module.service.answer(outputs, loaded)))
-    # From the very outputs of the checkpoint, so nothing but a last digit may differ.
-    if not same(answer, expected, 2e-6):
-        problems.append(
-            f"postprocessing makes {answer} of the checkpoint's output, recorded is {expected}"
-        )
-    answers = ask(service, [(body, sample["content_type"])])
-    if isinstance(answers, str):
-        return [*problems, answers]
-    [(status, text)] = answers
-    answer = json.loads(text)
-    if status != 200:
-        problems.append(f"answered with status {status}: {answer!r}")
-    elif not same(answer, expected, 1e-3):
-        problems.append(f"the answer is {answer}, recorded is {expected}")
-    return problems
-
-
-def together(
-    folder: Path, golden: dict[str, Any], tensors: dict[str, Any], service: Any, module: Any
-) -> list[str]:
-    """Send all samples as one batch, behind what is no request, and look at their outputs."""
-    import torch
-
-    samples = golden["samples"]
-    requests = [((folder / each["request"]).read_bytes(), each["content_type"]) for each in samples]
-    answers = ask(service, [(JUNK, "application/octet-stream"), *requests])
-    if isinstance(answers, str):
-        return [answers]
-    problems, (refused, *statuses) = [], [status for status, _ in answers]
-    if not 400 <= refused < 500:
-        problems.append(f"what is no request is answered with status {refused}, not with a 4xx")
-    if any(status != 200 for status in statuses):
-        problems.append(f"answered with status {', '.join(map(str, statuses))}")
-    loaded = module.service.loaded
-    # Texts are of many lengths; archives that were made before there were any need not know that.
-    join = getattr(sys.modules.get("handlers.preprocess"), "batched", torch.cat)
-    inputs = join([module.service.read(body, loaded.spec) for body, _ in requests])
-    recorded = torch.cat([tensors[f"output.{number}"] for number in range(len(samples))])
-    with torch.inference_mode():
-        made = loaded.model(inputs.to(loaded.device)).cpu()
-    # Both may be as far from float64 as the gate allows.
-    close = {"atol": 2 * golden["atol"], "rtol": 2 * golden["rtol"]}
-    if made.shape != recorded.shape or not torch.allclose(made, recorded, **close):
-        problems.append("the payload's output is not the checkpoint's")
-    return problems
-
-
 def ask(service: Any, requests: Sequence[tuple[bytes, str]]) -> list[tuple[int, bytes]] | str:
     """Send requests, bodies with content types, as one batch, the way TorchServe's worker does.
 
@@ -344,43 +349,25 @@ def encoded(answer: Any) -> bytes:
     return json.dumps(answer, indent=2).encode()
 
 
-def same(answer: Any, expected: Any, tolerance: float) -> bool:
-    """Compare two answers: equal in form and text, numbers within `tolerance` of 1 + their size."""
-    if isinstance(expected, dict):
-        return (
-            isinstance(answer, dict)
-            and answer.keys() == expected.keys()
-            and all(same(answer[key], expected[key], tolerance) for key in expected)
-        )
-    if isinstance(expected, list):
-        return (
-            isinstance(answer, list)
-            and len(answer) == len(expected)
-            and all(same(a, e, tolerance) for a, e in zip(answer, expected, strict=True))
-        )
-    if isinstance(expected, float) and isinstance(answer, (int, float)):
-        return bool(abs(answer - expected) <= tolerance * (1 + abs(expected)))
-    return bool(answer == expected)
+def as_worker() -> None:
+    """Look like the worker: its arguments, and no folder of ours on the path."""
+    import ts
 
-
-def end_with_parent() -> None:
-    """End when whoever started us does: the other end of our stdin closes with it."""
-
-    def wait() -> None:
-        os.read(0, 1)
-        os._exit(1)
-
-    # Started by hand, stdin may be anything, and its end means nothing.
-    if stat.S_ISFIFO(os.fstat(0).st_mode):
-        threading.Thread(target=wait, daemon=True).start()
+    home = Path(ts.__file__).parent
+    sys.argv[:] = [
+        str(home / "model_service_worker.py"), "--sock-type", "unix", "--sock-name",
+        f"{os.environ.get('TMPDIR', '/tmp')}/.ts.sock.9000",
+        "--metrics-config", str(home / "configs/metrics.yaml"),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    end_with_parent()
-    result = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Whatever the archive's code prints, in Python or below it, is not the result.
-    os.dup2(2, 1)
-    unpacked = Path(sys.argv[1]).resolve()
-    found = probe_functions(unpacked, sys.argv[2:]) if sys.argv[2:] else probe(unpacked)
-    result.write(json.dumps(asdict(found)) + "\n")
-    result.close()
+    asked, replies = os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb")
+    unpacked = Path(sys.argv[3])
+    # What the worker has imported before it is told to load anything.
+    import ts.model_loader  # noqa: F401
+
+    as_worker()
+    serve(asked, replies, unpacked)
+    # Whatever the handler wanted to do at the end, the worker is killed before.
+    os._exit(0)

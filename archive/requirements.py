@@ -23,6 +23,18 @@ _TARGET = re.compile(
     re.VERBOSE,
 )
 _URL = re.compile(r"(?!(\w+\+)?file:)[a-z][\w+.-]*://", re.IGNORECASE)
+_ELSEWHERE = {
+    "takes packages from another index than the server's own": re.compile(
+        r"(^|\s)(-i|--(extra-)?index-url|--pypi-url|-f|--find-links|--no-index|--trusted-host)\b"
+    ),
+    "is taken from a repository, whose content may change": re.compile(
+        r"(^|[\s@=])(git|hg|svn|bzr)(\+|:)", re.IGNORECASE
+    ),
+    "is taken from a URL, whose content may change": re.compile(
+        r"(^|[\s@=])[a-z][a-z+.-]{1,20}://", re.IGNORECASE
+    ),
+}
+_MOST_NOTES = 20
 _BRINGS = re.compile(r"-[er]|--(editable|requirement)\b")
 _INCLUDES = re.compile(r"-r|--requirement\b")
 # Known without being installed here; the names of other modules are looked up.
@@ -68,6 +80,24 @@ def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
                     seen.add(target)
                     waiting.append((more, target))
     return found
+
+
+def requirement_notes(text: bytes) -> list[str]:
+    """Say which lines of a requirements file take something from elsewhere than pip's own index.
+
+    Each begins with the number of its line. Texts of the lines are not repeated: addresses may hold
+    passwords.
+    """
+    notes = []
+    for number, line in enumerate(text.decode("utf-8-sig", "replace").splitlines(), start=1):
+        line = _COMMENT.sub("", line).strip()
+        for kind, pattern in _ELSEWHERE.items():
+            if pattern.search(line):
+                notes.append(f"{number}: {kind}")
+                break
+        if len(notes) == _MOST_NOTES:
+            break
+    return notes
 
 
 def normalised(name: str) -> str:

@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
             build.add_argument(
                 "--store", metavar="DIR", help="check a model store and every archive in it"
             )
+            build.add_argument(
+                "--sample", metavar="INPUT", action="append", default=[],
+                help="send this to the handler of each file too, and show its answer; a file, - "
+                "for standard input, or JSON text; may be given again",
+            )  # fmt: skip
     explained = add("explain", "for every step: is it current, and if not, what changed", _explain)
     _add_models(explained)
     _add_models(add("list", "a table of models, versions, metrics, exports and state", _list))
@@ -317,11 +322,15 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
     store: str | None = getattr(args, "store", None)
     if store == "":
         raise UsageError("--store names no folder")
+    samples: list[str] = getattr(args, "sample", [])
+    if samples and not (files or store):
+        raise UsageError("--sample: names what is sent to an archive: name that too, as FILE.mar")
     if files or store:
         from pipeline.verify_files import verify_files
 
         folder = None if store is None else Path(store)
-        code = verify_files([*map(Path, files)], folder, as_json=getattr(args, "json", False))
+        as_json = getattr(args, "json", False)
+        code = verify_files([*map(Path, files)], folder, as_json=as_json, samples=samples)
         if not names and set(verbs) == {"verify"}:
             return code
     recipes, unreadable = _load(names, layout)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from archive.rules.config_notes import parallel_problems
 from archive.rules.plain_yaml import (
     MOST,
     Problem,
@@ -109,6 +110,8 @@ def read_config(data: bytes) -> tuple[ModelConfig, list[str]]:
     values, problems = file.values, [*file.problems]
     for key, value in values.items():
         problems += [*_setting_problems(key, value), *_worker_problems(key, values)]
+    if not problems:
+        problems += parallel_problems(values)
     handler_keys = sorted(key for key in values.keys() - _KEYS if not _near(key))
     config = ModelConfig(values=values, handler_keys=tuple(handler_keys))
     return config, file.lines(problems)

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from archive.names import printable
-from archive.rules.handler import module_classes, python_has
+from archive.rules.handler import module_classes
 from archive.rules.python import parse
+from archive.rules.root_names import taken
 from recipes.modules import defined_names
 from recipes.suggest import suggestion
 
@@ -22,7 +23,7 @@ def function_problems(handler: str, source: bytes, names: Collection[str]) -> li
     stem = handler.rpartition("/")[2].removesuffix(".py")
     if "." in stem or ":" in handler or not handler.endswith(".py"):
         return [f"{handler}: TorchServe imports it by its name: call it as in handler.py"]
-    if problem := python_has(stem):
+    if problem := taken(stem):
         return [f"{handler}: {problem}"]
     try:
         tree = parse(source, handler)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from archive.names import printable
 from archive.rules.python import parse
+from archive.rules.root_names import taken
 from recipes.modules import STOCK_HANDLERS, defined_names
 
 # Those of TorchServe's own modules that torch-model-archiver takes by name.
@@ -59,8 +59,9 @@ def handler_problems(text: str, read: Callable[[str], bytes | None]) -> list[str
             f"{handler.file}: has the name of TorchServe's own {handler.module}, which silently "
             "takes its place when an import in it fails: rename it"
         ]
-    if problem := python_has(handler.module):
-        return [f"{handler.file}: {problem}"]
+    if taken(handler.module):
+        # Said of the archive's root.
+        return []
     package = f"{handler.file.removesuffix('.py')}/__init__.py"
     if read(package) is not None:
         return [f"{handler.file}: Python would import {package} in its place: rename one of them"]
@@ -71,13 +72,6 @@ def handler_problems(text: str, read: Callable[[str], bytes | None]) -> list[str
     if problem := _entry_problem(tree, handler.function):
         return [f"{handler.file}: {problem}"]
     return []
-
-
-def python_has(module: str) -> str:
-    """Say when a module's name is one that Python itself has, or nothing."""
-    if module not in sys.stdlib_module_names:
-        return ""
-    return "has the name of a module of Python, which the server may have imported: rename it"
 
 
 def _entry_problem(tree: ast.Module, function: str | None) -> str:

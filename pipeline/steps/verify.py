@@ -9,7 +9,11 @@ STEP = Step(
     inputs=("model.mar",),
     outputs=("verify.json",),
     # Started by path, not imported; and the handler runs in it, with the libraries that it needs.
-    sources=lambda recipe: ("archive/probe.py", handler_file(recipe)),
+    sources=lambda recipe: (
+        "archive/probe.py",
+        "archive/sandbox.py",
+        handler_file(recipe),
+    ),
     publishes=True,
 )
 

@@ -44,5 +44,6 @@ def test_the_archive_that_they_are_made_of_is_accepted(tmp_path: Path) -> None:
     assert report.unchecked == [
         "digests: it carries no record of them",
         "model.bin: a payload of a kind that cannot be opened here",
+        "requests: none was tried; `--sample FILE` sends one",
         "golden samples: it carries none",
     ]

@@ -143,3 +143,13 @@ def test_keys_of_other_tools_are_passed_over() -> None:
     assert problems == []
     assert manifest is not None
     assert manifest.model == model()
+
+
+def test_key_that_stands_twice_is_named() -> None:
+    data = b'{"runtime": "python", "runtime": "LSP", "model": {"modelName": "m", "handler": "a",'
+    data += b'"modelVersion": "1", "handler": "b"}}'
+    _, problems = read_manifest(data, [])
+    assert problems == [
+        f"'{key}' stands in it twice, and readers differ in which counts: keep one"
+        for key in ("handler", "runtime")
+    ]

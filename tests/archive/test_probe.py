@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archive import probe
+from archive import probe, running
 from archive.container.open import open_archive
+from archive.contents import read_contents
+from archive.golden_check import read_golden, same
+from archive.probing import Probe
 from tests.archive.mutants import (
     MUTANTS,
     SAMPLES,
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_answers_that_are_the_same(answer: Any, expected: Any) -> None:
-    assert probe.same(answer, expected, 1e-3)
+    assert same(answer, expected, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_answers_that_are_the_same(answer: Any, expected: Any) -> None:
     ],
 )
 def test_answers_that_differ(answer: Any, expected: Any) -> None:
-    assert not probe.same(answer, expected, 1e-3)
+    assert not same(answer, expected, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -86,23 +91,9 @@ def test_body_is_decoded_as_the_worker_does(body: bytes, content_type: str, valu
     assert (decoded, type(decoded)) == (value, type(value))
 
 
-def test_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    (tmp_path / "MAR-INF").mkdir()
-    # It would wait for someone to write the manifest, for ever.
-    os.mkfifo(tmp_path / "MAR-INF" / "MANIFEST.json")
-    command = [sys.executable, "-I", probe.__file__, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(10) == 1
-
-
 # One process loads torch and TorchServe, and a fork of it takes each archive.
 EACH_IN_A_FORK = """
-import json, os, sys
-from dataclasses import asdict
+import os, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 spec = spec_from_file_location("probe", sys.argv[1])
@@ -110,29 +101,81 @@ probe = module_from_spec(spec)
 # Where a dataclass looks itself up.
 sys.modules["probe"] = probe
 spec.loader.exec_module(probe)
-import safetensors.torch, torch, ts.metrics.metric_cache_yaml_impl, ts.model_loader
-for folder in sys.argv[2:]:
+import torch, ts.metrics.metric_cache_yaml_impl, ts.model_loader
+for text in sys.argv[2:]:
+    asked, replies, folder = text.split(":")
     if os.fork() == 0:
-        found = probe.probe(Path(folder).resolve())
-        Path(folder + ".json").write_text(json.dumps(asdict(found)))
+        probe.serve(os.fdopen(int(asked), "rb"), os.fdopen(int(replies), "wb"), Path(folder))
         os._exit(0)
     os.wait()
 """
 
 
-Found = dict[str, probe.Result]
+@dataclass
+class Probed:
+    """What was found of an archive, and the stages that it came to."""
+
+    problems: list[str]
+    unchecked: list[str]
+    golden_samples: int
+    stages: list[str]
+
+
+Found = dict[str, Probed]
 
 
 def probed(archives: list[Path], folder: Path) -> Found:
     """Probe archives; returns what was found by the archive's stem."""
-    folders = [folder / mar.stem for mar in archives]
+    ends: list[tuple[int, int]] = []
+    theirs: list[tuple[int, int]] = []
+    folders = [(folder / mar.stem).resolve() for mar in archives]
     for mar, unpacked in zip(archives, folders, strict=True):
         unpacked.mkdir()
         with open_archive(mar) as archive:
             archive.unpack(unpacked)
-    command = [sys.executable, "-I", "-c", EACH_IN_A_FORK, probe.__file__, *map(str, folders)]
-    subprocess.run(command, capture_output=True, check=True)
-    return {f.name: probe.Result(**json.loads(Path(f"{f}.json").read_text())) for f in folders}
+        (asked, to_ask), (replies, to_reply) = os.pipe(), os.pipe()
+        ends.append((to_ask, replies))
+        theirs.append((asked, to_reply))
+    numbers = [f"{a}:{r}:{f}" for (a, r), f in zip(theirs, folders, strict=True)]
+    command = [sys.executable, "-I", "-c", EACH_IN_A_FORK, probe.__file__, *numbers]
+    given = [number for pair in theirs for number in pair]
+    quiet, silent = os.pipe(), os.pipe()
+    os.set_blocking(quiet[0], False)
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=given
+        ) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        for number in given:
+            os.close(number)
+        found = {
+            mar.stem: asked_all(mar, unpacked, Probe(
+                folder=unpacked, asked=to_ask, replies=replies, printed=quiet[0], status=silent[0],
+                until=time.monotonic() + 120,
+            ))
+            for mar, unpacked, (to_ask, replies) in zip(archives, folders, ends, strict=True)
+        }  # fmt: skip
+        stack.pop_all()
+    assert process.returncode == 0
+    for number in (*quiet, *silent):
+        os.close(number)
+    return found
+
+
+def asked_all(mar: Path, folder: Path, probe: Probe) -> Probed:
+    """Ask a probe that runs for all that `verify` asks."""
+    os.set_blocking(probe.asked, False)
+    os.set_blocking(probe.replies, False)
+    with open_archive(mar) as archive:
+        contents = read_contents(archive, None)
+    found, told = running.Found(), dict[str, float]()
+    asking = running.Asking(probe, contents, found, told.__setitem__)
+    asking.ask_all(read_golden(folder), running.Aside())
+    os.close(probe.asked)
+    os.close(probe.replies)
+    return Probed(found.problems, found.unchecked, found.golden, [*told])
 
 
 # What a handler may return in place of an answer to each request, and what is said of it.
@@ -183,7 +226,7 @@ def found(
 def test_healthy_archives_have_no_problems(found: Found, name: str) -> None:
     assert (found[name].problems, found[name].unchecked) == ([], [])
     assert found[name].golden_samples == 4
-    assert list(found[name].seconds) == ["open", "load", "golden"]
+    assert found[name].stages == ["start", "open", "load", "golden"]
 
 
 @pytest.mark.torch
@@ -249,14 +292,14 @@ def test_what_cannot_be_loaded_is_named_with_its_own_error(
     said = "handlers.classify_image:handle: TorchServe cannot load it: "
     assert problem.startswith(said + error)
     assert found[name].golden_samples == 0
-    assert list(found[name].seconds) == ["open", "load"]
+    assert found[name].stages == ["start", "open", "load"]
 
 
 @pytest.mark.torch
 def test_payload_that_cannot_be_opened_is_named_before_anything_is_loaded(found: Found) -> None:
     (problem,) = found["payload_is_no_module"].problems
     assert problem.startswith("model.pt: cannot be opened as weights: UnpicklingError: ")
-    assert list(found["payload_is_no_module"].seconds) == ["open"]
+    assert found["payload_is_no_module"].stages == ["start", "open"]
 
 
 @pytest.mark.torch

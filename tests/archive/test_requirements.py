@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from archive.requirements import Requirements, read_requirements
+from archive.requirements import Requirements, read_requirements, requirement_notes
 
 
 def read(data: str | bytes, members: dict[str, bytes] | None = None) -> Requirements:
@@ -104,3 +104,32 @@ def test_what_it_may_bring_is_known_of_what_is_installed_here(
 
 def test_file_that_is_no_text_is_refused() -> None:
     assert read("ä".encode("latin-1")).problems == ["r.txt: not UTF-8: save it as UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("--index-url https://user:secret@packages.example/simple", "another index"),
+        ("-i https://packages.example", "another index"),
+        ("--extra-index-url=https://packages.example", "another index"),
+        ("--find-links https://packages.example", "another index"),
+        ("-f https://packages.example", "another index"),
+        ("--trusted-host packages.example", "another index"),
+        ("git+https://code.example/a.git", "a repository"),
+        ("a @ git+ssh://code.example/a.git", "a repository"),
+        ("-e git+https://code.example/a.git#egg=a", "a repository"),
+        ("https://files.example/a.whl", "a URL"),
+        ("a @ https://files.example/a.whl", "a URL"),
+        ("-r https://files.example/more.txt", "a URL"),
+    ],
+)
+def test_line_that_takes_from_elsewhere_is_noted(line: str, note: str) -> None:
+    [found] = requirement_notes(f"numpy\n{line}\n".encode())
+    assert found.startswith("2: ")
+    assert note in found
+    assert "example" not in found
+
+
+@pytest.mark.parametrize("line", ["numpy>=2", "a[b]==1.0; python_version > '3'", "# git+https://a"])
+def test_common_line_has_no_note(line: str) -> None:
+    assert requirement_notes(line.encode()) == []

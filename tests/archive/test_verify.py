@@ -14,23 +14,31 @@ from typing import Any
 
 import pytest
 
+from archive import probing, running
 from archive import verify as module
 from archive.container.writer import Content
 from archive.files import sha256_file
 from archive.store import publish
-from archive.types import GOLDEN_INDEX, INVENTORY, MODEL_CONFIG, PROOF, VerifyReport
+from archive.types import (
+    GOLDEN,
+    GOLDEN_INDEX,
+    GOLDEN_TENSORS,
+    INVENTORY,
+    MODEL_CONFIG,
+    PROOF,
+    VerifyReport,
+)
 from archive.verify import verify
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
 from recipes.errors import StoreError, VerifyError
+from tests.archive.stand_in import put, saying
 from tests.archive.tiny import ROOT, members_of, rewrite
 
-# What the probe says of a healthy archive.
-FOUND = {"problems": [], "unchecked": [], "golden_samples": 4, "seconds": {"load": 1.5}}
-
-
-def saying(**values: Any) -> str:
-    """Return a program that says what the probe says of a healthy archive, but for some values."""
-    return f"print({json.dumps({**FOUND, **values})!r})"
+NO_GOLDEN: dict[str, bytes | None] = {
+    GOLDEN_INDEX: None,
+    GOLDEN_TENSORS: None,
+    **{f"{GOLDEN}/{number}.request": None for number in range(4)},
+}
 
 
 @pytest.fixture
@@ -38,8 +46,8 @@ def probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
     """Put a program in the probe's place."""
 
     def replace(code: str) -> None:
-        (tmp_path / "probe.py").write_text(code)
-        monkeypatch.setattr(module, "PROBE", tmp_path / "probe.py")
+        (tmp_path / "program").mkdir(exist_ok=True)
+        monkeypatch.setattr(probing, "PROBE", put(tmp_path / "program", code))
 
     return replace
 
@@ -98,7 +106,7 @@ def test_payload_that_could_run_code_is_never_opened(
     (problem,) = report.problems
     assert problem.startswith("model.pt: calls posix.mkdir when it is loaded")
     assert not report.proven
-    assert {path.name for path in tmp_path.iterdir()} == {"probe.py", "evil.mar"}
+    assert {path.name for path in tmp_path.iterdir()} == {"program", "evil.mar"}
 
 
 def test_other_member_that_could_run_code_is_noted(
@@ -117,11 +125,11 @@ def test_other_member_that_could_run_code_is_noted(
 
 
 def test_stages_are_timed_in_their_order(packed: Path, probe: Callable[[str], None]) -> None:
-    probe(saying(seconds={"open": 1.5, "load": 2.5, "golden": 3.5}))
+    probe(saying("import time; time.sleep(0.2)"))
     told: dict[str, float] = {}
     verify(packed, timed=told.__setitem__)
-    assert list(told) == ["read", "unpack", "scan", "open", "load", "golden"]
-    assert list(told.values())[3:] == [1.5, 2.5, 3.5]
+    assert list(told) == ["read", "unpack", "scan", "start", "open", "load", "golden"]
+    assert told["load"] > 0.2
     assert all(0 <= seconds < 60 for seconds in told.values())
 
 
@@ -152,12 +160,10 @@ def test_archive_is_unpacked_where_it_is_said_and_removed(
     scratch = Path("scratch")
     monkeypatch.chdir(tmp_path)
     scratch.mkdir()
-    probe(
-        "import json, os, sys\nos.chdir(sys.argv[1])\n"
-        f"print(json.dumps({FOUND} | {{'problems': [os.getcwd()]}}))\n"
-    )
-    (where,) = verify(packed, scratch).problems
-    assert Path(where).parent == scratch.resolve()
+    probe(saying("import os; SAID['problems'] = [os.getcwd(), os.environ['TMPDIR']]"))
+    where, temporary = (Path(problem) for problem in verify(packed, scratch).problems)
+    assert where.parent == temporary.parent
+    assert where.parent.parent == scratch.resolve()
     assert list(scratch.iterdir()) == []
 
 
@@ -173,18 +179,23 @@ def test_the_process_sees_the_archive_and_nothing_of_the_project(
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.chdir(ROOT)
     probe(
-        "import json, os, sys\n"
-        "try:\n    import recipes\nexcept ImportError:\n    recipes = None\n"
-        "files = sorted(os.listdir(sys.argv[1]))\n"
-        "seen = [recipes is None, sys.path, dict(os.environ), os.getcwd(), sys.argv[1], files]\n"
-        f"print(json.dumps({FOUND} | {{'problems': [json.dumps(seen)]}}))\n"
+        saying(
+            "try:\n    import recipes\nexcept ImportError:\n    recipes = None\n"
+            "files = sorted(os.listdir(folder))\n"
+            "seen = [recipes is None, sys.path, dict(os.environ), os.getcwd()]\n"
+            "seen += [str(folder), files]\n"
+            "SAID['problems'] = [json.dumps(seen)[i:i + 1000] for i in range(0, 9000, 1000)]\n"
+        )
     )
-    (seen,) = verify(packed).problems
+    seen = "".join(verify(packed).problems)
     hidden, path, environment, cwd, folder, files = json.loads(seen)
     assert hidden
     # Nor its own folder, which in truth is archive/, where a `types.py` lies.
-    assert not {"", str(ROOT), cwd, str(module.PROBE.parent)} & set(path)
-    assert not {name for name in environment if name.startswith(("PYTHON", "OMP_"))}
+    assert not {"", str(ROOT), str(probing.SANDBOX.parent)} & set(path)
+    # As in the worker: before Python's own library.
+    assert path[0] == folder
+    assert {name for name in environment if name.startswith(("PYTHON", "OMP_"))} == {"PYTHONPATH"}
+    assert environment["PYTHONPATH"] == f"{folder}:"
     assert cwd == folder
     assert files == sorted({name.partition("/")[0] for name in members_of(packed)})
     assert not Path(folder).exists()
@@ -193,16 +204,13 @@ def test_the_process_sees_the_archive_and_nothing_of_the_project(
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
-        ("import sys; sys.exit(3)", "the process that loads it ended with 3: no output"),
-        ("raise SystemExit('no memory')", "the process that loads it ended with 1: no memory"),
-        (
-            "import os; os.kill(os.getpid(), 9)",
-            "the process that loads it ended with -9: no output",
-        ),
-        ("pass", "the process that loads it ended with 0: no output"),
+        ("import sys; sys.exit(3)", "the process ended with 3: no output"),
+        ("raise SystemExit('no memory')", "the process ended with 1: no memory"),
+        ("import os; os.kill(os.getpid(), 9)", "the process ended with -9: no output"),
+        ("pass", "the process ended with 0: no output"),
         (
             "import os; os.write(2, b'\\xff\\xfe bytes'); os._exit(5)",
-            "the process that loads it ended with 5: \ufffd\ufffd bytes",
+            "the process ended with 5: \ufffd\ufffd bytes",
         ),
     ],
 )
@@ -211,33 +219,34 @@ def test_process_that_dies_is_a_problem(
 ) -> None:
     probe(code)
     report = verify(packed)
-    assert report.problems == [problem]
+    assert report.problems == [f"starting Python and TorchServe's modules: {problem}"]
     assert not report.proven
 
 
 def test_what_the_process_finds_and_could_not_look_at_is_reported(
     packed: Path, probe: Callable[[str], None]
 ) -> None:
-    probe(saying(problems=["one", "two"], unchecked=["handler: why not"], golden_samples=3))
+    probe(saying(problems=["one", "two"], unchecked=["handler: why not"]))
     report = verify(packed)
     assert report.problems == ["one", "two"]
     assert report.unchecked == ["handler: why not"]
-    assert (report.golden_samples, report.proven) == (3, False)
+    assert not report.proven
 
 
 def test_process_that_hangs_is_a_problem(
     packed: Path, probe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe("import time; time.sleep(60)")
-    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
-    assert verify(packed).problems == ["loading it took more than 0.2 s"]
+    monkeypatch.setattr(running, "MOST_S", 0.2)
+    said = "starting Python and TorchServe's modules took more than 0.2 s"
+    assert verify(packed).problems == [said]
 
 
 def test_proof_without_golden_samples_proves_nothing(
-    packed: Path, probe: Callable[[str], None]
+    packed: Path, tmp_path: Path, probe: Callable[[str], None]
 ) -> None:
-    probe(saying(golden_samples=0))
-    report = verify(packed)
+    probe(saying(golden_samples=7))
+    report = verify(rewrite(packed, tmp_path / "none.mar", NO_GOLDEN, proven=True))
     assert report.problems == [f"{GOLDEN_INDEX}: a proven archive has golden samples"]
     assert not report.proven
 
@@ -250,10 +259,12 @@ def test_archive_without_proof_is_ok_and_not_proven(
     assert report.ok
     assert not report.proven
     assert report.unchecked == ["digests: it carries no record of them"]
-    probe(saying(golden_samples=0, unchecked=["model.pt: of no known kind"]))
-    assert verify(tmp_path / "bare.mar").unchecked == [
+    probe(saying(unchecked=["model.pt: of no known kind"]))
+    bare = {PROOF: None, INVENTORY: None, **NO_GOLDEN}
+    assert verify(rewrite(packed, tmp_path / "bare.mar", bare)).unchecked == [
         "digests: it carries no record of them",
         "model.pt: of no known kind",
+        "requests: none was tried; `--sample FILE` sends one",
         "golden samples: it carries none",
     ]
 
@@ -279,11 +290,11 @@ def test_archive_that_is_replaced_while_it_is_verified_is_not_published(
     mar = tmp_path / "tiny.mar"
     mar.write_bytes(packed.read_bytes())
 
-    def replaced(_: Path) -> module._Result:
+    def replaced(_: object, __: object, found: running.Found, *___: object) -> None:
+        found.golden = 4
         rewrite(packed, mar, {"model.pt": b"never looked at"})
-        return module._Result(**FOUND)
 
-    monkeypatch.setattr(module, "_probe", replaced)
+    monkeypatch.setattr(module, "run_archive", replaced)
     report = verify(mar)
     with pytest.raises(StoreError, match="changed since it was verified"):
         publish(mar, report, tmp_path / "store" / "tiny.mar")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archive import verify as module
+from archive import probing
 from archive.card import difference, read_card
 from archive.run import run
 from archive.types import INVENTORY, MANIFEST, PROOF, WORKFLOW_INVENTORY, WORKFLOW_MANIFEST
@@ -19,6 +19,7 @@ from pipeline.inspect import inspect
 from pipeline.layout import Layout
 from pipeline.verify_files import verify_files
 from recipes.errors import VerifyError
+from tests.archive.stand_in import put, saying
 from tests.archive.tiny import edited, members_of, rewrite
 from tests.archive.unproven import make, packing
 from tests.archive.workflows import FLOW, SPEC, make_project, packing_workflow
@@ -37,14 +38,18 @@ def war(here: Path) -> Path:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[list[str]]]:
     """Put a program in the probe's place that finds nothing; returns what it was asked."""
-    log = tmp_path / "asked"
-    said: dict[str, Any] = {
-        "problems": [], "unchecked": [], "golden_samples": 0, "seconds": {"load": 1.5},
-    }  # fmt: skip
-    code = f"import sys, json\nopen({str(log)!r}, 'a').write(json.dumps(sys.argv[2:]) + '\\n')\n"
-    (tmp_path / "probe.py").write_text(f"{code}print({json.dumps(said)!r})")
-    monkeypatch.setattr(module, "PROBE", tmp_path / "probe.py")
-    return lambda: [*map(json.loads, log.read_text().splitlines())] if log.exists() else []
+    loaded: list[list[str]] = []
+    ask = probing.Probe.ask
+
+    def asking(self: probing.Probe, do: str, *args: Any, **options: Any) -> probing.Reply:
+        if do == "load":
+            loaded.append([options["model"]["handler"]])
+        return ask(self, do, *args, **options)
+
+    monkeypatch.setattr(probing.Probe, "ask", asking)
+    (tmp_path / "program").mkdir()
+    monkeypatch.setattr(probing, "PROBE", put(tmp_path / "program", saying()))
+    return lambda: loaded
 
 
 def written(target: Path, members: dict[str, bytes | str]) -> Path:

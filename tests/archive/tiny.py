@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import safetensors.numpy
 
 from archive.parity.types import Case, ParityReport, Problem, Tolerance
 from archive.proven import pack_proven
@@ -183,11 +185,15 @@ class Payload:
 def payload(folder: Path, *, table: bool = False) -> Payload:
     traced = folder / "model.pt"
     traced.write_bytes(bytes(range(256)) * 8)
-    index = {"atol": 1e-4, "rtol": 1e-4, "samples": []}
+    numbers = range(4)
+    names = [f"{GOLDEN}/{number}.request" for number in numbers]
+    samples = [{"request": n, "content_type": "image/png", "answer": "right"} for n in names]
+    tensors = {f"input.{n}": np.ones((1, 1, 8, 8), np.float32) for n in numbers}
+    tensors |= {f"output.{n}": np.arange(3, dtype=np.float32)[None] for n in numbers}
     golden = {
-        f"{GOLDEN}/0.request": b"the bytes of a request",
-        GOLDEN_INDEX: to_json(index),
-        GOLDEN_TENSORS: b"the tensors",
+        **dict.fromkeys(names, b"the bytes of a request"),
+        GOLDEN_INDEX: to_json({"atol": 1e-4, "rtol": 1e-4, "samples": samples}),
+        GOLDEN_TENSORS: safetensors.numpy.save(tensors),
     }
     return Payload(
         recipe=table_recipe() if table else image_recipe(),

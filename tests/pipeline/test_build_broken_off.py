@@ -48,8 +48,11 @@ def test_killed_build_leaves_complete_files_and_no_orphan(project: Path) -> None
 
 
 def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path) -> None:
-    # The archive step imports the handler too; only in the isolated probe shall it hang.
-    hang = "import sys\nimport time\n\ntime.sleep(60 * sys.flags.isolated)\nimport torch\n"
+    # The archive step imports the handler too; only in the probe shall it hang.
+    hang = (
+        "import sys\nimport time\n\n"
+        "time.sleep(60 * sys.argv[0].endswith('service_worker.py'))\nimport torch\n"
+    )
     edit(project, "handlers/predict_table.py", "import torch\n", hang)
     command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:

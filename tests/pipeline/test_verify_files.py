@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from archive import verify as module
+from archive import probing
 from archive.files import sha256_file
 from archive.types import INVENTORY, PROOF
 from pipeline.verify_files import verify_files
 from recipes.errors import StoreError
+from tests.archive.stand_in import put, saying
 from tests.archive.tiny import members_of, payload, rewrite
 from tests.projects import pipeline
 
-FOUND = {"problems": [], "unchecked": [], "golden_samples": 4, "seconds": {"load": 1.5}}
 NOTE = "  model-config.yaml: read by the handler only: handler\n"
 
 
 @pytest.fixture(autouse=True)
 def _probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Put a program in the probe's place that finds nothing wrong; no torch."""
-    (tmp_path / "probe.py").write_text(f"print({json.dumps(FOUND)!r})")
-    monkeypatch.setattr(module, "PROBE", tmp_path / "probe.py")
+    (tmp_path / "program").mkdir()
+    monkeypatch.setattr(probing, "PROBE", put(tmp_path / "program", saying()))
 
 
 @pytest.fixture
@@ -50,21 +50,21 @@ Out = pytest.CaptureFixture[str]
 
 def test_proven_archive_is_summed_up_with_its_times(mar: Path, capsys: Out) -> None:
     assert verify_files([mar], as_json=False) == 0
-    head, times, *rest = capsys.readouterr().out.splitlines(keepends=True)
+    head, times, sandbox, *rest = capsys.readouterr().out.splitlines(keepends=True)
     assert head == (
         f"{mar}: proven · {len(members_of(mar))} members · 4 golden samples · "
         f"sha256 {sha256_file(mar)}\n"
     )
     assert [word for word in times.split() if word.isalpha() and word != "s,"] == [
-        "read", "unpack", "scan", "load", "s",
+        "read", "unpack", "scan", "start", "open", "load", "golden", "s",
     ]  # fmt: skip
-    assert times.endswith("load 1.50 s\n")
+    assert sandbox.startswith("  run with ")
     assert rest == [NOTE]
 
 
 def test_unproven_archive_says_what_was_not_looked_at(unproven: Path, capsys: Out) -> None:
     assert verify_files([unproven], as_json=False) == 0
-    head, _, *rest = capsys.readouterr().out.splitlines(keepends=True)
+    head, _, _, *rest = capsys.readouterr().out.splitlines(keepends=True)
     assert head.startswith(f"{unproven}: loads, unproven · ")
     assert rest == ["  not checked: digests: it carries no record of them\n", NOTE]
 
@@ -86,7 +86,10 @@ def test_reports_as_json_say_all_of_it(mar: Path, damaged: Path, capsys: Out) ->
     told: dict[str, Any] = json.loads(capsys.readouterr().out)["archives"]
     assert list(told) == [str(mar), str(damaged), str(gone)]
     healthy = told[str(mar)]
-    assert list(healthy.pop("seconds")) == ["read", "unpack", "scan", "load"]
+    assert list(healthy.pop("seconds")) == [
+        "read", "unpack", "scan", "start", "open", "load", "golden",
+    ]  # fmt: skip
+    assert isinstance(healthy.pop("sandbox"), list)
     assert healthy == {
         "sha256": sha256_file(mar),
         "size": mar.stat().st_size,

@@ -79,7 +79,10 @@ def test_the_module_prints_the_folder(tmp_path):
     assert (tmp_path / "a").is_dir()
 
 
-@pytest.mark.parametrize("number", ["", "x", "999999999", str(os.getpid())])
+@pytest.mark.parametrize(
+    "number",
+    ["", "x", "999999999", pytest.param(str(os.getpid()), id="a process that is no server")],
+)
 def test_what_a_dead_server_of_the_shell_left_is_cleared(tmp_path, number):
     (tmp_path / PID_FILE).write_text(number)
     (tmp_path / "models" / "0123").mkdir(parents=True)
