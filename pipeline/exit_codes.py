@@ -10,7 +10,7 @@ EXIT_CODES = {
     3: "a recipe is missing, cannot be read, or declares something impossible",
     4: "an archive or a build output is not what it was recorded to be",
     5: "the data cannot be used as the recipe says",
-    6: "training cannot go on, or did not reach `minimum_metric`",
+    6: "training cannot go on, is not above its baseline, or did not reach `minimum_metric`",
     7: "the model cannot be traced or exported faithfully",
     8: "the parity gate: TorchScript or ONNX disagrees with the checkpoint",
     9: "an archive cannot be written as asked",

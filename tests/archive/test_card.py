@@ -43,7 +43,7 @@ def test_card_shows_what_the_archive_holds(packed: Path, tmp_path: Path) -> None
     assert card.config["handler"] == {"threads": 1, "top_k": 2}
     assert (card.metrics, card.versions) == (made.meta.metrics, made.meta.versions)
     assert card.parity == parity_report().summary()
-    assert card.golden_samples == 0
+    assert card.golden_samples == 4
     assert card.members == {
         name: Member(size=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in members.items()

@@ -33,7 +33,7 @@ COMMON = {
     MANIFEST,
     INVENTORY,
     PROOF,
-    f"{GOLDEN}/0.request",
+    *(f"{GOLDEN}/{number}.request" for number in range(4)),
     f"{GOLDEN}/index.json",
     f"{GOLDEN}/tensors.safetensors",
     "handlers/__init__.py",

@@ -73,7 +73,11 @@ def test_a_missing_file_is_named_with_what_input_may_be(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [(".", "Is a directory"), ("file/below", "Not a directory"), ("a" * 300, "File name too long")],
+    [
+        (".", "is a folder, not a file: name a file"),
+        ("file/below", "Not a directory"),
+        ("a" * 300, "File name too long"),
+    ],
 )
 def test_what_cannot_be_read_is_named_with_the_cause(tmp_path: Path, name: str, cause: str) -> None:
     (tmp_path / "file").write_bytes(b"x")

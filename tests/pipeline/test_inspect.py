@@ -82,7 +82,7 @@ def test_card_of_a_proven_archive_is_shown(mar: Path, layout: Layout, capsys: Ou
         "proof": "claimed; `verify` tests it",
         "accuracy": "0.7500 (baseline 0.2500)",
         "exports agree": "0.25 of the limit, errors ≤ 1.0e-06, at batches 2, 0 flips",
-        "golden samples": "0",
+        "golden samples": "4",
         **{f"config {key}": str(value) for key, value in read_card(mar).config.items()},
         "built with torch": "0",
         "built with numpy": "0",

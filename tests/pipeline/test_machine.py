@@ -178,7 +178,8 @@ def test_an_error_is_followed_to_its_cause() -> None:
     torchs = RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed")
     assert "No space left on device: free" in str(machine_error(torchs))
     assert "out of memory" in str(machine_error(MemoryError()))
-    assert "permissions" in str(machine_error(PermissionError(errno.EACCES, "denied", "/x")))
+    denied = PermissionError(errno.EACCES, "Permission denied", "/x")
+    assert "permissions" in str(machine_error(denied))
 
 
 def test_what_is_of_another_kind_stays_what_it_is() -> None:

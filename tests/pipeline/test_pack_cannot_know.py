@@ -197,7 +197,7 @@ def test_what_is_here_brings_what_is_here(
         ("cv2\n", "r.txt:1: cv2 is a module of opencv-python; "),
         ("PIL\nyaml\n", "r.txt:1: PIL is a module of pillow; "),
         ("torch\nscikit-learn\nattrs\nnumpy\ntorchserve\n", ""),
-        ("ts @ https://example.org/ts.whl\n", ""),
+        ("ts @ https://example.org/ts.whl\n", "r.txt:1: is taken from a URL, "),
     ],
 )
 def test_module_that_is_named_as_a_distribution_is_noted(
@@ -292,8 +292,8 @@ def test_module_that_is_imported_by_its_name_is_packed(capsys: pytest.CaptureFix
 
 
 def test_module_that_hides_an_installed_one_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert packed("import yaml", capsys, {"yaml.py": ""}, []) == (
-        0, "yaml.py: hides the yaml that is installed here, from all that imports it"
+    assert packed("import PIL", capsys, {"PIL.py": ""}, []) == (
+        0, "PIL.py: hides the PIL that is installed here, from all that imports it"
     )  # fmt: skip
 
 
