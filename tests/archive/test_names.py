@@ -22,7 +22,8 @@ def test_names_that_would_not_survive_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", "MAR-INF/MANIFEST.json", ".env", "..a", "a b",
-                                  " a", "a" * 255, "a/" * 127 + "a", "/".join(["a" * 200] * 5)])  # fmt: skip
+                                  " a", "a" * 255, "a/" * 127 + "a",
+                                  "/".join(["a" * 200] * 5)])  # fmt: skip
 def test_ordinary_names_pass(name: str) -> None:
     assert is_plain(name)
 
