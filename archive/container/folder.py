@@ -56,6 +56,8 @@ class FolderArchive(Container):
         self.path = path
         self.members = {}
         self.problems = []
+        self.size = 0
+        self.budget = Budget(0)
         try:
             seen = _list(path, self.members, self.problems)
             self.members = dict(sorted(self.members.items()))

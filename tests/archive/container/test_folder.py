@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from archive.container import budget
+from archive.container import folder as module
 from archive.container.folder import FolderArchive
 from archive.container.limits import MAX_TEXT
 from archive.container.open import open_archive
 from archive.container.types import Unreadable
+from archive.verify import verify
 
 
 @pytest.fixture
@@ -104,6 +106,13 @@ def test_more_members_than_are_believed(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(budget, "MEMBERS", 1)
     with FolderArchive(folder) as archive:
         assert archive.problems == ["more than 1 members are refused"]
+
+
+def test_a_listing_without_end_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_LISTED", 1)
+    with FolderArchive(folder) as archive:
+        assert archive.problems == ["more than 1 files and folders are refused"]
+    assert not verify(folder).ok
 
 
 def test_a_file_that_changes_is_noticed(folder: Path) -> None:
