@@ -13,10 +13,16 @@ from pipeline.status import parent_of
 from pipeline.steps.train import STEP as TRAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.layout import Layout
     from recipes.types import Recipe
+    from train.record import Start
     from train.run import Ready
     from train.types import Checkpoint
+
+# Names of tensors in a line, at most.
+_NAMED = 6
 
 
 def summarise_models(recipes: dict[str, Recipe], layout: Layout) -> int:
@@ -53,14 +59,26 @@ def summarise_models(recipes: dict[str, Recipe], layout: Layout) -> int:
         print_table(table)
         print(f"{whole:,} parameters, {trained:,} of them are trained")
         if ready.start is not None:
-            start = ready.start
-            new = f": {', '.join(start.initialised[:6])}" if start.initialised else ""
-            print(
-                f"starts from {start.source}: {len(start.loaded)} tensors taken, "
-                f"{len(start.initialised)} new{new}"
-            )
+            print("\n".join(_of_start(ready.start)))
         print()
     return 0
+
+
+def _of_start(start: Start) -> Iterator[str]:
+    """Say what a network was begun with, and why it has not all of that."""
+    new = f": {_some(start.initialised)}" if start.initialised else ""
+    yield (
+        f"starts from {start.source}: {len(start.loaded)} tensors taken, "
+        f"{len(start.initialised)} new{new}"
+    )
+    for why in dict.fromkeys(start.skipped.values()):
+        names = [name for name, reason in start.skipped.items() if reason == why]
+        yield f"not taken: {_some(names)}: {why}"
+    yield from start.notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + ", …" * (len(names) > _NAMED)
 
 
 def find_rates(recipes: dict[str, Recipe], layout: Layout) -> int:

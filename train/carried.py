@@ -12,7 +12,7 @@ from torch import nn
 
 from handlers.spec import PreprocessSpec, TableSpec
 from recipes.errors import TrainError
-from train.stages import stages_of
+from train.stages import layer_of, stages_of
 
 # Modules whose outputs are the first axis of their tensors.
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -25,8 +25,8 @@ def head_of(network: nn.Module) -> list[str]:
     """Return the names of the head's tensors: parameters, and statistics of norms behind it."""
     head = stages_of(network)[-1]
     norms = {name for name, module in network.named_modules() if module in head.batch_norms}
-    places = {name.rpartition(".")[0] for name in head.parameters} | norms
-    return [name for name in network.state_dict() if name.rpartition(".")[0] in places]
+    layers = {layer_of(name.rpartition(".")[0]) for name in head.parameters} | norms
+    return [name for name in network.state_dict() if layer_of(name.rpartition(".")[0]) in layers]
 
 
 def head_in_order(

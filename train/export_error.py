@@ -54,6 +54,14 @@ _DATA = (
 )  # fmt: skip
 
 
+_DTYPES = (
+    "to have the same dtype",
+    "must have the same dtype",
+    "should be the same",
+    "scalar type",
+)
+
+
 @contextmanager
 def told_as_export_error(what: str, network: nn.Module) -> Iterator[None]:
     """Raise what is raised within the block as an `ExportError` that begins with `what`.
@@ -64,8 +72,9 @@ def told_as_export_error(what: str, network: nn.Module) -> Iterator[None]:
         yield
     except MarwrightError:
         raise
-    # torch, its exporter, onnx and a person's own forward have no other base in common.
-    except Exception as error:
+    # torch, its exporter, onnx and a person's own forward have no other base in common, and a
+    # forward may end the process.
+    except (Exception, SystemExit) as error:
         raise ExportError(told(what, error, network)) from error
 
 
@@ -232,6 +241,15 @@ def _use(instead: str) -> str:
 # What torch says badly, by how it can be told.
 _KNOWN: tuple[tuple[Callable[[str, BaseException], bool], str], ...] = (
     (
+        lambda _, root: isinstance(root, SystemExit),
+        "{error}: forward must not end the process",
+    ),
+    (
+        lambda said, _: any(text in said for text in _DTYPES),
+        "its tensors are not of one dtype ({error}), and the gate computes in float64: keep layers "
+        "in an nn.ModuleList, not in a list, and other tensors in buffers",
+    ),
+    (
         lambda said, _: any(text in said for text in _DATA),
         "data-dependent: the model decides by values of its data, which an export cannot follow: "
         "use torch.where in place of a branch, and shapes that no value decides",
@@ -261,9 +279,15 @@ _KNOWN: tuple[tuple[Callable[[str, BaseException], bool], str], ...] = (
         "sequences to the layer, and mask what comes of the padding",
     ),
     (
-        lambda said, _: "requires grad as a constant" in said or "functorch" in said
-        or "doesn't have storage" in said or "has no attribute 'constant'" in said
-        or "fake tensor in the exported program" in said or "Cannot access data pointer" in said,
+        lambda said, _: "requires grad as a constant" in said,
+        "a weight that is no part of the network cannot be exported, nor is it trained and saved: "
+        "keep layers as attributes or in an nn.ModuleList, not in a list, and weights as "
+        "nn.Parameter",
+    ),
+    (
+        lambda said, _: "functorch" in said or "doesn't have storage" in said
+        or "has no attribute 'constant'" in said or "fake tensor in the exported program" in said
+        or "Cannot access data pointer" in said,
         "gradients, copies of modules and other values that are made in forward by tools of "
         "training cannot be exported ({error}): compute them from plain operators",
     ),

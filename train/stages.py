@@ -20,6 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 if TYPE_CHECKING:
     from recipes.types import Transfer
 
+# Under this name `torch.nn.utils.parametrize` keeps what a layer's weights are computed from.
+_COMPUTED = "parametrizations"
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LocalResponseNorm)
 
 
@@ -51,7 +53,8 @@ def stages_of(network: nn.Module) -> list[Stage]:
 
     A module that holds more than half of all parameters is taken apart, again and again; what is
     left are the stages, in the order in which they were registered. A norm belongs to what stands
-    before it, and the last layer is a stage of its own. Without parameters there are none.
+    before it, and the last layer is a stage of its own. Without parameters there are none. What
+    parametrisations keep is of the layer whose weights they compute.
     """
     if not _size(network):
         return []
@@ -67,21 +70,32 @@ _Part = tuple[str, dict[str, nn.Module]]
 
 
 def _parts(name: str, module: nn.Module, half: float) -> Iterator[_Part]:
-    children = [(child, inner) for child, inner in module.named_children() if _counts(inner)]
+    every = {_under(name, inner): own for inner, own in module.named_modules() if _own(own)}
+    children = [
+        (child, inner) for child, inner in module.named_children()
+        if child != _COMPUTED and _counts(inner)
+    ]  # fmt: skip
     if not children or (name and _size(module) <= half):
-        yield name, {_under(name, inner): own for inner, own in module.named_modules() if _own(own)}
+        yield name, every
         return
-    if _own(module):
-        yield name or "own", {name: module}
+    if own := {inner: part for inner, part in every.items() if layer_of(inner) == name}:
+        yield name or "own", own
     for child, inner in children:
         yield from _parts(_under(name, child), inner, half)
 
 
 def _head_apart(name: str, modules: dict[str, nn.Module]) -> Iterator[_Part]:
-    *others, head = modules
+    head = layer_of([*modules][-1])
+    others = {other: module for other, module in modules.items() if layer_of(other) != head}
     if others:
-        yield name, {other: modules[other] for other in others}
-    yield head, {head: modules[head]}
+        yield name, others
+    yield head, {own: module for own, module in modules.items() if own not in others}
+
+
+def layer_of(name: str) -> str:
+    """Return the name of the layer that a module is of: itself, or what it computes weights for."""
+    parts = name.split(".")
+    return ".".join(parts[: parts.index(_COMPUTED)]) if _COMPUTED in parts else name
 
 
 def _joined(parts: Sequence[_Part]) -> list[_Part]:

@@ -31,9 +31,9 @@ class Subject:
     """What is known of a model beside its files.
 
     `real` are held-out samples, preprocessed, or what stands for them; `targets` belong to them,
-    in the units of the outputs; `recorded` is the metric that training measured on them, and
-    `losses` the loss of each. `kept` are the committed worst inputs, which go first. `largest` is
-    the largest batch that a server may put together.
+    in the units of the outputs; `recorded` is the metric that training measured on them, `baseline`
+    what an export must be above, and `losses` the loss of each. `kept` are the committed worst
+    inputs, which go first. `largest` is the largest batch that a server may put together.
     """
 
     task: Task
@@ -42,6 +42,7 @@ class Subject:
     kept: tuple[Group, ...] = ()
     targets: NDArray[np.generic] | None = None
     recorded: float | None = None
+    baseline: float | None = None
     losses: NDArray[np.float32] | None = None
     spec: PreprocessSpec | None = None
     labels: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ def run_gate(
         recorded=subject.recorded if len(places) == len(subject.real.rows) else None,
         recorded_losses=None if subject.losses is None else subject.losses[places],
         max_metric_drop=declared.max_metric_drop,
+        baseline=subject.baseline,
         seed=declared.seed,
         search=searched,
         spec=subject.spec,

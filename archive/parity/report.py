@@ -42,6 +42,7 @@ def report_of(
     recorded: float | None = None,
     recorded_losses: NDArray[np.float32] | None = None,
     max_metric_drop: float = 0.5,
+    baseline: float | None = None,
     seed: int = 0,
     search: Search | None = None,
     spec: PreprocessSpec | None = None,
@@ -52,7 +53,7 @@ def report_of(
     `targets` are those of the held-out rows, in the units of the outputs: with them the task
     itself is measured, and held against the metric that training `recorded` of them, and against
     `recorded_losses`, the loss of each. `flops` are those of one row. `max_metric_drop` is in
-    points.
+    points; whatever it is, no export may fall to the `baseline`.
     """
     agreed = [] if targets is None else [*_agreements(gate, targets, seed)]
     problems = [
@@ -60,6 +61,7 @@ def report_of(
         *_other_metric(agreed, recorded),
         *_other_loss(gate, targets, recorded_losses),
         *_drops(agreed, max_metric_drop),
+        *_worthless(agreed, baseline),
     ]
     calibration = gate.judge.calibrations["onnx"]
     yardstick: BackendName = "torchscript" if gate.candidate.precision == "bf16" else "onnx"
@@ -177,6 +179,23 @@ def _drops(agreed: Sequence[Agreement], most: float) -> list[Problem]:
         )
         for one in agreed
         if not 100 * one.drop <= most
+    ]
+
+
+def _worthless(agreed: Sequence[Agreement], baseline: float | None) -> list[Problem]:
+    """Find exports that are no better than answering without looking, of a checkpoint that is."""
+    if baseline is None:
+        return []
+    return [
+        Problem(
+            check="metric",
+            backend=one.backend,
+            text=f"{one.metric} is {one.measured:.4f}, not above the baseline, {baseline:.4f}; of "
+            f"the checkpoint it is {one.reference:.4f}: lower [parity] max_metric_drop, or set "
+            '[export] precision = "fp32"',
+        )
+        for one in agreed
+        if not one.measured > baseline and one.reference > baseline
     ]
 
 

@@ -17,6 +17,7 @@ from archive.parity.texts import side_by_side
 from handlers.spec import MAX_ROWS, TableSpec
 from recipes.errors import ParityError
 from recipes.types import MAIN_METRIC
+from train.accepted import ANY
 from train.checkpoint import WEIGHTS, load_checkpoint, load_losses
 from train.precision import in_precision
 from train.tensors import inputs_of, targets_of
@@ -55,7 +56,7 @@ def subject_of(
     if isinstance(spec, TableSpec):
         seen = np.concatenate([rows, inputs_of(samples, splits.train, spec).numpy()])
     domain = domain_of(spec, seen, recipe.dynamic_axes)
-    batch = recipe.serve.batch_size
+    batch, metric = recipe.serve.batch_size, MAIN_METRIC[recipe.task]
     return Subject(
         task=recipe.task,
         domain=domain,
@@ -66,7 +67,8 @@ def subject_of(
         ),
         kept=tuple(_groups(kept, recipe.name, domain)),
         targets=targets_of(samples, splits.test, spec).numpy(),
-        recorded=meta.metrics.get(MAIN_METRIC[recipe.task]),
+        recorded=meta.metrics.get(metric),
+        baseline=None if recipe.fit.minimum_metric == ANY else meta.baseline.get(metric),
         losses=load_losses(checkpoint),
         spec=spec,
         labels=tuple(meta.labels),

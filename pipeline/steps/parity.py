@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 STEP = Step(
     name="parity",
     sections=("name", "task", "data", "preprocess", "model", "export", "parity", "fit.threads",
-              "serve.batch_size"),
+              "fit.minimum_metric", "serve.batch_size"),
     inputs=("weights.safetensors", "losses.safetensors", "meta.json", "model.pt", "model.onnx",
             "model.onnx.data", "model.int8.onnx", "quantise.json"),
     outputs=("parity.json", "worst.safetensors"),

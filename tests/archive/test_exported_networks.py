@@ -23,6 +23,7 @@ from archive.onnx_export import export_onnx
 from archive.parity.backends import onnx_backend, reference_backend, traced_backend
 from recipes.errors import ExportError
 from train.examples import drawn
+from train.export_error import told_as_export_error
 from train.inference import for_inference
 from train.trace import trace
 
@@ -38,6 +39,8 @@ pytestmark = [
 
 IMAGE, STEPS, ROW, TEXT = (1, 8, 8), (5, 4), (4,), (16,)
 Forward = Callable[[Any, torch.Tensor], Any]
+# A layer that no network holds.
+OTHERS = [nn.Linear(4, 4)]
 
 
 class Network(nn.Module):
@@ -286,6 +289,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         lambda: Network(lambda net, rows: net.head(rows if rows.sum() > 0 else -rows)), ROW,
         rf"^{LINE}: the model decides by its data, .*use torch\.where in place of a branch",
     ),
+    "layer in a list": (
+        lambda: Network(lambda net, rows: net.head(OTHERS[0](rows))), ROW,
+        rf"cannot be traced: {LINE}: a weight that is no part of .* in an nn\.ModuleList, not in a",
+    ),
     "torch.cond": (
         lambda: Network(
             lambda net, r: torch.cond(r.sum() > 0, torch.sin, torch.cos, (r,))[:, :3]
@@ -345,3 +352,14 @@ def test_what_onnxruntime_cannot_load_is_no_export(tmp_path: Path) -> None:
                                                     .float()[:, None].repeat(1, 4))),
                     ROW, 20, tmp_path)  # fmt: skip
     assert "onnxruntime cannot run what the model exports to: " in str(refusal.value)
+
+
+def test_a_layer_that_is_no_part_of_its_network_is_told_as_that() -> None:
+    """Kept in a list, it neither trains nor follows the network to float64."""
+    network = Network(lambda net, pixels: net.head(net.others[0](pixels).mean(1).flatten(1)))
+    network.others = [nn.Conv2d(1, 2, 7)]  # type: ignore[assignment]
+    with (
+        pytest.raises(ExportError, match=rf"^the gate: {LINE}.*: keep layers in an nn\.ModuleList"),
+        told_as_export_error("the gate", network),
+    ):
+        reference_backend(for_inference(network))(torch.zeros(2, *IMAGE).numpy())

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.layout import Layout
 from pipeline.steps.report import study_key
@@ -59,6 +60,23 @@ def test_summary_shows_layers_and_rates(project: Path) -> None:
     rows = [line.split() for line in said.splitlines()]
     assert ["0", "55", "from", "epoch", "1", "0.001"] in rows
     assert ["1", "Tanh", "5"] in rows or ["1", "ReLU", "5"] in rows
+
+
+def test_summary_says_what_was_not_taken_of_weights_and_why(project: Path) -> None:
+    weights = {"0.weight": torch.zeros(5, 10), "0.bias": torch.zeros(5)}
+    head = {"2.weight": torch.zeros(1, 5), "2.bias": torch.zeros(1), "norm.weight": torch.zeros(5)}
+    torch.save(weights | head, project / "own.pt")
+    recipe = (project / "recipes" / "own.toml").read_text(encoding="utf-8").replace(
+        "[model]", '[model]\ninit_from = "own.pt"\ninit_labels = "other"'
+    )  # fmt: skip
+    (project / "recipes" / "begun.toml").write_text(recipe, encoding="utf-8")
+    try:
+        said = built(project, "summary", "--model", "begun").splitlines()
+    finally:
+        (project / "recipes" / "begun.toml").unlink()
+    assert "starts from own.pt: 2 tensors taken, 2 new: 2.bias, 2.weight" in said
+    assert "not taken: 2.bias, 2.weight: the head of other labels" in said
+    assert "not taken: norm.weight: not in this network" in said
 
 
 def test_lr_find_draws_what_it_saw(project: Path) -> None:

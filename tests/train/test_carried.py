@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from handlers.spec import TableSpec, TextSpec
 from recipes.errors import TrainError
@@ -236,3 +237,18 @@ def test_a_file_that_says_nonsense_of_itself_is_refused(tmp_path: Path, said: st
     save_file(network().state_dict(), tmp_path / "w.safetensors", {"marwright": said})
     with pytest.raises(TrainError, match="w: no weights can be read from it"):
         from_file(tmp_path / "w.safetensors", "w")
+
+
+def test_of_a_parametrised_head_of_other_labels_nothing_is_taken() -> None:
+    """Not its bias either, nor what its parametrisation keeps in buffers."""
+    made, ours = network(), network()
+    for each in (made, ours):
+        parametrizations.orthogonal(each[3])
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    start = load_start(ours, source(made, answers=("x", "y", "z")), ABC)
+    head = [name for name in before if name.startswith("3.")]
+    assert len(head) == 3
+    assert {name: why for name, why in start.skipped.items() if name in head} == dict.fromkeys(
+        head, "the head of other labels"
+    )
+    assert all(torch.equal(ours.state_dict()[name], before[name]) for name in head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from recipes.errors import ExportError
 from train.inference import for_inference
-from train.purity import refuse_dependent, refuse_impure
+from train.purity import refuse_changed, refuse_dependent, refuse_impure
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -76,6 +77,10 @@ REFUSED: dict[str, tuple[Forward, str]] = {
         lambda net, rows: {}["layer3"],
         rf"fails in eval mode: {PLACE}: KeyError: 'layer3': forward must",
     ),
+    "an end": (
+        lambda net, rows: sys.exit(0),
+        rf"fails in eval mode: {PLACE}: SystemExit: 0: forward must not end the process",
+    ),
 }
 
 
@@ -84,6 +89,14 @@ def test_what_is_no_function_is_refused_with_its_line(kind: str) -> None:
     forward, said = REFUSED[kind]
     with pytest.raises(ExportError, match=said):
         refuse_impure(for_inference(Network(forward)), (4,), "float32")
+
+
+@pytest.mark.parametrize("kind", ["dropout", "gumbel", "a count", "a moving average"])
+def test_what_answers_otherwise_each_time_is_not_told_as_changed_weights(kind: str) -> None:
+    network = Network(REFUSED[kind][0])
+    prepared = refuse_changed(network, for_inference, torch.randn(3, 4))
+    with pytest.raises(ExportError, match=REFUSED[kind][1]):
+        refuse_impure(prepared, (4,), "float32")
 
 
 @pytest.mark.parametrize(

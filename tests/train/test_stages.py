@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from torch import nn
+from torch.nn.utils import parametrizations
 from torchvision.models import resnet18
 
 from recipes.types import Transfer
@@ -123,3 +124,18 @@ def test_frozen_stages_keep_their_statistics_and_gradients() -> None:
 
 def test_a_table_network_has_two() -> None:
     assert names(mlp.build((3,), 1)) == ["0", "3"]
+
+
+def test_what_a_parametrisation_keeps_is_of_its_layer() -> None:
+    """Frozen to the body, a head whose weights are computed trains as a whole."""
+    network = nn.Sequential(nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 2))
+    parametrizations.weight_norm(network[2])
+    *_, head = stages_of(network)
+    assert head.name == "2"
+    assert {*head.parameters} == {
+        "2.bias", "2.parametrizations.weight.original0", "2.parametrizations.weight.original1",
+    }  # fmt: skip
+    parametrizations.orthogonal(network[0])
+    # It holds more than half of all parameters, and is one layer all the same.
+    assert [len(stage.parameters) for stage in stages_of(network)] == [2, 3]
+    assert names(parametrizations.orthogonal(nn.Linear(4, 2))) == [""]

@@ -249,6 +249,21 @@ def test_int8_is_stopped_by_what_it_costs(tmp_path: Path) -> None:
     assert reported(gate, max_metric_drop=100 * lost + 0.1).ok
 
 
+def test_no_export_may_fall_to_the_baseline_whatever_it_may_cost(tmp_path: Path) -> None:
+    int8 = onnx_file(tmp_path, swapped, name="model.int8.onnx")
+    gate = compared(tmp_path, int8=int8, precision="int8")
+    measured = float(accuracy_score(TARGETS, LOGITS[:, [1, 0, 2]].argmax(axis=1)))
+    [problem] = reported(gate, max_metric_drop=100.0, baseline=measured).problems
+    assert (problem.check, problem.backend) == ("metric", "int8")
+    assert problem.text == (
+        f"accuracy is {measured:.4f}, not above the baseline, {measured:.4f}; of the checkpoint it "
+        f'is {ACCURACY:.4f}: lower [parity] max_metric_drop, or set [export] precision = "fp32"'
+    )
+    assert reported(gate, max_metric_drop=100.0, baseline=measured - 0.01).ok
+    # Of a checkpoint that is no better, this is not for the exports to say.
+    assert reported(gate, max_metric_drop=100.0, baseline=ACCURACY).ok
+
+
 # Notes
 
 
