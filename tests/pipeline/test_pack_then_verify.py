@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from archive.container.open import open_archive
+from archive.contents import read_contents
 from archive.manifest import ManifestModel
 from archive.needed import import_notes
 from pipeline.cli import main
@@ -126,3 +128,27 @@ def test_imports_without_end_are_not_looked_for() -> None:
     assert import_notes(Path("box"), model) == [
         "imports were not looked for: there are 20000 of them"
     ]
+
+
+@pytest.mark.parametrize("format", ["default", "tgz", "no-archive"])
+def test_archive_of_many_members_is_read_again(format: str) -> None:
+    names = [f"extra/{number:0200}" for number in range(4500)]
+    Path("extra").mkdir()
+    for name in names:
+        Path(name).touch()
+    assert pack(*OWN, "--extra-trees", "extra", "--archive-format", format) == 0
+    [packed] = Path().glob("tiny*")
+    with open_archive(packed) as archive:
+        contents = read_contents(archive, archive.digests())
+    assert contents.problems == []
+    assert contents.inventory is not None
+    assert contents.inventory.members.keys() >= set(names)
+
+
+def test_archive_that_could_not_be_read_again_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("archive.write.MAX_INVENTORY", 100)
+    assert pack(*OWN) == 9
+    assert "MAR-INF/inventory.json would have " in capsys.readouterr().err
+    assert not [*Path().glob("tiny*")]
