@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path, PurePosixPath
+
+from recipes.regular import read_regular
 
 _COMMENT = re.compile(r"(^|\s)#.*")
 # Of distributions, not of models: https://packaging.python.org/en/latest/specifications/name-normalization/.
@@ -58,6 +61,21 @@ class Requirements:
     unknown: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def member_reader(files: Mapping[str, Path], most: int) -> Read:
+    """Return what reads members for `read_requirements`; `files` are theirs by name.
+
+    A wheel or another file of more than `most` bytes, and a folder, are there and are empty.
+    """
+    folders = {folder.as_posix() for name in files for folder in PurePosixPath(name).parents}
+
+    def read(name: str) -> bytes | None:
+        if (file := files.get(name)) is None:
+            return b"" if name in folders else None
+        return b"" if file.stat().st_size > most else read_regular(file, most)
+
+    return read
 
 
 def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
@@ -114,7 +132,9 @@ def _line(line: str, where: str, found: Requirements, read: Read) -> list[str]:
     """Take one line; returns the files for pip that it includes."""
     targets = _TARGET.findall(line)
     local = line.split()[0] if _FILE.match(line) and not line.startswith("-") else ""
-    files = [target for target in [*targets, local] if target and not _URL.match(target)]
+    # Without slashes, it is relative too.
+    paths = [re.sub(r"^file:(?!//)", "", target) for target in [*targets, local]]
+    files = [path for path in paths if path and not _URL.match(path)]
     if any(read(file) is None for file in files):
         found.problems.append(f"{where}: {line!r} names a file that the server does not have")
         return []
