@@ -100,21 +100,28 @@ def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
     return found
 
 
-def requirement_notes(text: bytes) -> list[str]:
+def requirement_notes(data: bytes, shown: str, read: Read) -> list[str]:
     """Say which lines of a requirements file take something from elsewhere than pip's own index.
 
-    Each begins with the number of its line. Texts of the lines are not repeated: addresses may hold
-    passwords.
+    Those of the files that it includes belong to it; `read` gives members. Each note begins with
+    the file and the line. Texts of the lines are not repeated: addresses may hold passwords.
     """
-    notes = []
-    for number, line in enumerate(text.decode("utf-8-sig", "replace").splitlines(), start=1):
-        line = _COMMENT.sub("", line).strip()
-        for kind, pattern in _ELSEWHERE.items():
-            if pattern.search(line):
-                notes.append(f"{number}: {kind}")
-                break
-        if len(notes) == _MOST_NOTES:
-            break
+    notes, waiting, seen = list[str](), [(data, shown)], {shown}
+    while waiting:
+        data, where = waiting.pop(0)
+        for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
+            line = _COMMENT.sub("", line).strip()
+            kinds = (kind for kind, pattern in _ELSEWHERE.items() if pattern.search(line))
+            if kind := next(kinds, ""):
+                notes.append(f"{where}:{number}: {kind}")
+            if len(notes) == _MOST_NOTES:
+                return notes
+            below = "" if where == shown else posixpath.dirname(where)
+            for target in _TARGET.findall(line) if _INCLUDES.match(line) else ():
+                included = posixpath.normpath(posixpath.join(below, target))
+                if included not in seen and (more := read(included)) is not None:
+                    seen.add(included)
+                    waiting.append((more, included))
     return notes
 
 

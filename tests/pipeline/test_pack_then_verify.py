@@ -152,3 +152,18 @@ def test_archive_that_could_not_be_read_again_is_refused(
     assert pack(*OWN) == 9
     assert "MAR-INF/inventory.json would have " in capsys.readouterr().err
     assert not [*Path().glob("tiny*")]
+
+
+def test_requirements_that_are_included_are_read_as_far_as_they_are_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("r.txt").write_text("-r more.txt\n-r large.txt\n")
+    Path("more.txt").write_text("--index-url https://packages.example\n")
+    Path("large.txt").write_text("#" * (2 << 20))
+    words = ["--requirements-file", "r.txt", "--extra-files", "more.txt,large.txt"]
+    assert pack(*OWN, *words) == 0
+    noted = "more.txt:1: takes packages from another index than the server's own"
+    assert capsys.readouterr().out.count(noted) == 1
+    with open_archive(Path("tiny.mar")) as archive:
+        contents = read_contents(archive, archive.digests())
+    assert (contents.problems, contents.notes) == ([], [noted])
