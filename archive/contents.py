@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from archive.container.limits import most_text
 from archive.container.types import Digests, Readable, Unreadable
 from archive.manifest import Manifest, read_manifest
 from archive.names import printable
@@ -108,6 +109,10 @@ def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
     def read(name: str) -> bytes | None:
         return archive.read(name) if name in archive.members else None
 
+    def read_included(name: str) -> bytes | None:
+        # A line of it may name anything, also a large file.
+        return read(name) if archive.members.get(name, 0) <= most_text(name) else None
+
     try:
         manifest, problems = read_manifest(archive.read(MANIFEST), archive.members)
         contents.problems += [f"{MANIFEST}: {problem}" for problem in problems]
@@ -127,8 +132,8 @@ def _manifest(archive: Readable, contents: Contents) -> Manifest | None:
                 contents.notes.append(f"{config}: read by the handler only: {keys}")
         packages = manifest.model.requirements_file
         if packages is not None and packages in archive.members:
-            notes = requirement_notes(archive.read(packages))
-            contents.notes += [f"{packages}:{note}" for note in notes]
+            data = archive.read(packages)
+            contents.notes += requirement_notes(data, packages, read_included)
         if manifest.runtime != "LSP":
             contents.problems += root_problems(archive.members)
             contents.problems += handler_problems(manifest.model.handler, read)

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from archive.imports import Followed
 from archive.manifest import ManifestModel
-from archive.requirements import Requirements, normalised, read_requirements
+from archive.requirements import Requirements, member_reader, normalised, read_requirements
 from archive.rules.handler import parse_handler
 from archive.rules.imports import CERTAIN, HANDLED
 from archive.sources import Source, SourceReader, Wanted
@@ -32,7 +32,7 @@ _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
 _SERVER = frozenset({"ts", "torch"})
 # In bytes, of an archive that anybody may have made.
 _MOST_SOURCE, _MOST_REQUIREMENTS = 512 << 10, 64 << 10
-_MOST_IMPORTS, _MOST_NOTES = 2000, 20
+_MOST_IMPORTS, _MOST_NOTES, _MOST_NAMED = 2000, 20, 3
 
 
 class _Place(Enum):
@@ -91,13 +91,7 @@ def import_notes(folder: Path, model: ManifestModel) -> list[str]:
 
 
 def _required(folder: Path, name: str | None, members: Collection[str]) -> Requirements | None:
-    def read(member: str) -> bytes | None:
-        if member not in members:
-            return None
-        # A wheel is there, and nobody reads it.
-        small = (folder / member).stat().st_size <= _MOST_REQUIREMENTS
-        return (folder / member).read_bytes() if small else b""
-
+    read = member_reader({member: folder / member for member in members}, _MOST_REQUIREMENTS)
     data = None if name is None else read(name)
     return None if name is None or data is None else read_requirements(data, name, read)
 
@@ -153,7 +147,9 @@ class _Check:
         unknown = self._requirements.unknown
         if not unknown:
             return ""
-        return f"; {', '.join(unknown)} in {self._requirements.shown} may bring it"
+        names = ", ".join(unknown[:_MOST_NAMED])
+        more = f" and {len(unknown) - _MOST_NAMED} more" if unknown[_MOST_NAMED:] else ""
+        return f"; {names}{more} in {self._requirements.shown} may bring it"
 
     def _place(self, wanted: Wanted, *, searches: bool) -> tuple[_Place, str]:
         """Tell where a module is, and of what is not there how it is called in full."""

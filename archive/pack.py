@@ -24,7 +24,7 @@ from archive.imports import follow
 from archive.manifest import NAME, ManifestModel, Runtime, write_manifest
 from archive.needed import check_imports
 from archive.refusals import check_contents, check_target, failures_told, raise_for
-from archive.requirements import Requirements, read_requirements
+from archive.requirements import Requirements, member_reader, read_requirements
 from archive.rules.handler import STOCK
 from archive.rules.pickles import pickle_problems
 from archive.rules.script import script_problems
@@ -165,13 +165,7 @@ def _requirements(
 ) -> Requirements | None:
     if name is None:
         return None
-
-    def read(member: str) -> bytes | None:
-        packed = members.files.get(member)
-        # A wheel is there, and nobody reads it.
-        is_large = packed is not None and packed.stat().st_size > MAX_TEXT
-        return b"" if is_large else members.read(member)
-
+    read = member_reader(members.files, MAX_TEXT)
     requirements = read_requirements(members.read(name) or b"", str(file), read)
     raise_for(requirements.problems)
     notes += requirements.notes

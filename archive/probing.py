@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -198,7 +199,7 @@ class Probe:
         # Whatever was printed last, if it was not an exception that ended it.
         lines = self._tail.decode(errors="replace").strip().splitlines()
         last = one_line(lines[-1])[:500] if lines else "no output"
-        return f"{doing}: the process ended with {self._ended}: {last}{hint(last)}"
+        return f"{doing}: the process {_ending(self._ended or 0)}: {last}{hint(last)}"
 
     def _where(self) -> str:
         """Name the archive's line that was run when the time was up, as the probe printed it."""
@@ -209,6 +210,17 @@ class Probe:
                 file, _, rest = place.partition('", line ')
                 return f": it was at {one_line(file)}:{one_line(rest.split(' ')[0])}"
         return ""
+
+
+def _ending(status: int) -> str:
+    """Say how a process ended that nobody asked to."""
+    if status >= 0:
+        return f"ended with {status}, as by os._exit" if status == 0 else f"ended with {status}"
+    with suppress(ValueError):
+        name = signal.Signals(-status).name
+        out_of_memory = ", as by a system that has no memory left" if name == "SIGKILL" else ""
+        return f"was ended by {name}{out_of_memory}"
+    return f"was ended by signal {-status}"
 
 
 def hint(error: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path, PurePosixPath
+
+from recipes.regular import read_regular
 
 _COMMENT = re.compile(r"(^|\s)#.*")
 # Of distributions, not of models: https://packaging.python.org/en/latest/specifications/name-normalization/.
@@ -60,6 +63,21 @@ class Requirements:
     notes: list[str] = field(default_factory=list)
 
 
+def member_reader(files: Mapping[str, Path], most: int) -> Read:
+    """Return what reads members for `read_requirements`; `files` are theirs by name.
+
+    A wheel or another file of more than `most` bytes, and a folder, are there and are empty.
+    """
+    folders = {folder.as_posix() for name in files for folder in PurePosixPath(name).parents}
+
+    def read(name: str) -> bytes | None:
+        if (file := files.get(name)) is None:
+            return b"" if name in folders else None
+        return b"" if file.stat().st_size > most else read_regular(file, most)
+
+    return read
+
+
 def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
     """Read a file for pip, and those of the archive that it includes; `read` gives its members."""
     found = Requirements(shown=shown)
@@ -82,21 +100,28 @@ def read_requirements(data: bytes, shown: str, read: Read) -> Requirements:
     return found
 
 
-def requirement_notes(text: bytes) -> list[str]:
+def requirement_notes(data: bytes, shown: str, read: Read) -> list[str]:
     """Say which lines of a requirements file take something from elsewhere than pip's own index.
 
-    Each begins with the number of its line. Texts of the lines are not repeated: addresses may hold
-    passwords.
+    Those of the files that it includes belong to it; `read` gives members. Each note begins with
+    the file and the line. Texts of the lines are not repeated: addresses may hold passwords.
     """
-    notes = []
-    for number, line in enumerate(text.decode("utf-8-sig", "replace").splitlines(), start=1):
-        line = _COMMENT.sub("", line).strip()
-        for kind, pattern in _ELSEWHERE.items():
-            if pattern.search(line):
-                notes.append(f"{number}: {kind}")
-                break
-        if len(notes) == _MOST_NOTES:
-            break
+    notes, waiting, seen = list[str](), [(data, shown)], {shown}
+    while waiting:
+        data, where = waiting.pop(0)
+        for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
+            line = _COMMENT.sub("", line).strip()
+            kinds = (kind for kind, pattern in _ELSEWHERE.items() if pattern.search(line))
+            if kind := next(kinds, ""):
+                notes.append(f"{where}:{number}: {kind}")
+            if len(notes) == _MOST_NOTES:
+                return notes
+            below = "" if where == shown else posixpath.dirname(where)
+            for target in _TARGET.findall(line) if _INCLUDES.match(line) else ():
+                included = posixpath.normpath(posixpath.join(below, target))
+                if included not in seen and (more := read(included)) is not None:
+                    seen.add(included)
+                    waiting.append((more, included))
     return notes
 
 
@@ -114,7 +139,9 @@ def _line(line: str, where: str, found: Requirements, read: Read) -> list[str]:
     """Take one line; returns the files for pip that it includes."""
     targets = _TARGET.findall(line)
     local = line.split()[0] if _FILE.match(line) and not line.startswith("-") else ""
-    files = [target for target in [*targets, local] if target and not _URL.match(target)]
+    # Without slashes, it is relative too.
+    paths = [re.sub(r"^file:(?!//)", "", target) for target in [*targets, local]]
+    files = [path for path in paths if path and not _URL.match(path)]
     if any(read(file) is None for file in files):
         found.problems.append(f"{where}: {line!r} names a file that the server does not have")
         return []

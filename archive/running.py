@@ -168,7 +168,8 @@ class Asking:
     def open(self, payload: str) -> None:
         """Open the payload."""
         doing = f"{payload}: opening it"
-        self._take(self.probe.ask("open", doing, seconds=MOST_S, name=payload))
+        seconds = self.seconds("startupTimeout")
+        self._take(self.probe.ask("open", doing, seconds=seconds, name=payload), payload)
 
     def load(self, models: Sequence[_Model]) -> None:
         """Load the handler, or each function of a workflow's."""
@@ -178,10 +179,11 @@ class Asking:
                 "load", f"{one.handler}: loading it", seconds=self.seconds("startupTimeout"),
                 model=told, below=one.below,
             )  # fmt: skip
-            self._take(reply, one.aside)
+            self._take(reply, one.handler, one.aside)
 
-    def _take(self, reply: Reply, aside: str = "") -> None:
-        problems = [*reply.texts("problems"), *(f"it fails: {e}" for e in reply.texts("error"))]
+    def _take(self, reply: Reply, what: str, aside: str = "") -> None:
+        errors = [f"{what}: it fails: {error}" for error in reply.texts("error")]
+        problems = [*reply.texts("problems"), *errors]
         self.found.problems += [f"{line}{hint(line)}{aside}" for line in problems]
         self.found.unchecked += reply.texts("unchecked")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from archive.container.folder import FolderWriter
+from archive.container.limits import MAX_INVENTORY
 from archive.container.tar_write import TarGzWriter
 from archive.container.writer import Content, Writer
 from archive.container.zip_write import ZipWriter
@@ -62,14 +63,20 @@ def write_archive(
     """Write members and an inventory of them, atomically; names are POSIX and relative.
 
     Members are sorted, what TorchServe and we say of them last, and the inventory after all.
-    Raises `PackError` for a name that would not survive, and for a file that changes meanwhile.
+    Raises `PackError` for a name that would not survive, for a file that changes meanwhile, and
+    for more members than `verify` would read the inventory of.
     Without `force` something that has come to be there stays: raises `FileExistsError`.
     """
     check_names([*members, inventory])
     with _writer(target, format, force=force) as writer:
         digests = _add(writer, members)
-        record = Inventory(format=FORMAT, proven=proven, members=digests)
-        digests[inventory] = writer.add(inventory, to_json(record))
+        record = to_json(Inventory(format=FORMAT, proven=proven, members=digests))
+        if len(record) > MAX_INVENTORY:
+            raise PackError(
+                f"{target}: {inventory} would have {len(record)} bytes, more than `verify` reads: "
+                "pack fewer files, or with shorter names"
+            )
+        digests[inventory] = writer.add(inventory, record)
         writer.close()
     return Artifact(path=target, size=_size(target), members=digests)
 

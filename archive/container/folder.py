@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from archive.container.budget import Budget, Exhausted, Metered
-from archive.container.limits import MAX_TEXT
+from archive.container.limits import most_text
 from archive.container.stream import Sink, Source, fan_out
 from archive.container.types import Container, Digests, Unreadable, made_folder
 from archive.container.writer import Writer
@@ -90,9 +90,9 @@ class FolderArchive(Container):
 
     def read(self, name: str) -> bytes:
         """Return a small member's bytes. Raises `Unreadable` for a large one."""
-        if self.members[name] > MAX_TEXT:
+        if self.members[name] > (most := most_text(name)):
             raise Unreadable(f"{name}: is {self.members[name]} bytes long; that is no text")
-        return read_regular(self.path / name, MAX_TEXT)
+        return read_regular(self.path / name, most)
 
     def unpack(self, folder: Path) -> None:
         """Copy all members below a folder."""

@@ -8,11 +8,18 @@ from collections.abc import Iterable, Iterator
 MAX_DIRECTORY = 64 << 20
 # Of a member that is read at once: the manifest, the configuration, the handler.
 MAX_TEXT = 1 << 20
+# Of the inventory, which has a line for each member.
+MAX_INVENTORY = 16 << 20
 MAX_TOTAL = 1 << 40
 # Deflate packs a thousand to one at most. Real weights reach two to one; all zeros, which an
 # untrained model may be, pass as long as they are this small.
 MAX_RATIO = 20
 RATIO_COUNTS_FROM = 512 << 20
+
+
+def most_text(name: str) -> int:
+    """Return how many bytes a member that is read at once may have."""
+    return MAX_INVENTORY if name.endswith("-INF/inventory.json") else MAX_TEXT
 
 
 def most_plain(archive_size: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from archive.container.budget import Budget, Exhausted, Metered
-from archive.container.limits import MAX_TEXT
+from archive.container.limits import MAX_TEXT, most_text
 from archive.container.stream import fan_out
 from archive.container.tar_walk import Body, Entry, walk
 from archive.container.types import Container, Digests, Malformed, Unreadable, made_folder
@@ -78,7 +78,7 @@ class TarGzArchive(Container):
 
     def read(self, name: str) -> bytes:
         """Return a small member's bytes. Raises `Unreadable` for a large or damaged one."""
-        if self.members[name] > MAX_TEXT:
+        if self.members[name] > most_text(name):
             raise Unreadable(f"{name}: is {self.members[name]} bytes long; that is no text")
         if name in self._kept:
             return self._kept[name]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from archive.container.budget import Budget, Metered
-from archive.container.limits import MAX_TEXT
+from archive.container.limits import most_text
 from archive.container.stream import CHUNK, Buffer, fan_out
 from archive.container.types import Container, Digests, Unreadable, made_folder
 from archive.container.zip_directory import Entry
@@ -49,7 +49,7 @@ class ZipArchive(Container):
     def read(self, name: str) -> bytes:
         """Return a small member's bytes. Raises `Unreadable` for a large or damaged one."""
         entry = self._entries[name]
-        if entry.size > MAX_TEXT:
+        if entry.size > most_text(name):
             raise Unreadable(f"{name}: is {entry.size} bytes long; that is no text")
         return b"".join(_plain(self._file, entry))
 

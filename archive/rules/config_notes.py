@@ -26,6 +26,7 @@ _UNTRIED = {
     "useVenv": "an environment of its own, made when the model is loaded and only where "
     "install_py_dep_per_model=true; `verify` tries this one",
 }
+_MOST_PROCESSES = 64
 _BY_TORCHRUN = ("pp", "tp", "pptp")
 
 
@@ -39,6 +40,8 @@ def config_notes(values: Mapping[str, Any]) -> Iterator[str]:
         if values.get(key) is True:
             yield f"{key}: {what}"
     kind, level = values.get("parallelType"), _level(values)
+    if level > _MOST_PROCESSES:
+        yield f"parallelLevel: {level}: each worker is so many processes, with torch in each"
     if kind is not None and level <= 0:
         yield "parallelType: TorchServe ignores it without parallelLevel or torchrun"
     if level > 0 and kind is None:

@@ -15,6 +15,10 @@ HANDLED, MAYBE, CERTAIN = 0, 1, 2
 _LETS_THROUGH = frozenset({"open", "catch_warnings", "no_grad", "inference_mode"})
 _MACHINE = frozenset({"sys.version_info", "sys.platform", "os.name", "sys.implementation.name"})
 _STARTS = frozenset({"run", "call", "check_call", "check_output", "Popen", "system", "main"})
+# Of `sys`: where modules are found.
+_PATHS = ("path", "meta_path", "path_hooks")
+# Calls that add a folder to the path, or a module from a file to those that were imported.
+_ADDS = frozenset({"addsitedir", "load_module", "load_source", "load_dynamic"})
 _ENDS = frozenset({"exit", "_exit", "quit"})
 _UNSURE = (ast.Lambda, ast.IfExp, ast.BoolOp, ast.ListComp, ast.SetComp, ast.DictComp,
            ast.GeneratorExp)  # fmt: skip
@@ -95,21 +99,25 @@ class _Walk:
 
     def _moves(self, node: ast.AST) -> bool:
         """Whether a node changes where modules are found, or starts something that installs."""
-        if isinstance(node, ast.Attribute) and node.attr in ("path", "meta_path", "path_hooks"):
+        if isinstance(node, ast.Attribute) and node.attr in _PATHS:
             return isinstance(node.value, ast.Name) and node.value.id in self._sys
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            return isinstance(node.value, ast.Attribute) and node.value.attr == "modules"
+            return _last_name(node.value) == "modules"
         if isinstance(node, ast.ImportFrom) and node.module == "sys":
-            return any(a.name in ("path", "meta_path", "path_hooks") for a in node.names)
+            return any(a.name in _PATHS for a in node.names)
+        if isinstance(node, ast.Import):
+            return any(a.name == "pip" or a.name.startswith("pip.") for a in node.names)
         if isinstance(node, ast.Name):
             return node.id == "__path__"
         if not isinstance(node, ast.Call):
             return False
         name = _last_name(node.func)
-        if name == "setdefault":
+        if name == "getattr" and len(node.args) > 1 and _last_name(node.args[0]) in self._sys:
+            return getattr(node.args[1], "value", "path") in _PATHS
+        if name in ("setdefault", "update"):
             owner = node.func.value if isinstance(node.func, ast.Attribute) else node
             return _last_name(owner) == "modules"
-        return name == "addsitedir" or (name in _STARTS and _names_pip(node))
+        return name in _ADDS or (name in _STARTS and _names_pip(node))
 
     def body(self, statements: Iterable[ast.stmt], where: _Where) -> None:
         for statement in statements:

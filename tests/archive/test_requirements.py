@@ -124,12 +124,25 @@ def test_file_that_is_no_text_is_refused() -> None:
     ],
 )
 def test_line_that_takes_from_elsewhere_is_noted(line: str, note: str) -> None:
-    [found] = requirement_notes(f"numpy\n{line}\n".encode())
-    assert found.startswith("2: ")
+    [found] = requirement_notes(f"numpy\n{line}\n".encode(), "r.txt", {}.get)
+    assert found.startswith("r.txt:2: ")
     assert note in found
     assert "example" not in found
 
 
 @pytest.mark.parametrize("line", ["numpy>=2", "a[b]==1.0; python_version > '3'", "# git+https://a"])
 def test_common_line_has_no_note(line: str) -> None:
-    assert requirement_notes(line.encode()) == []
+    assert requirement_notes(line.encode(), "r.txt", {}.get) == []
+
+
+def test_files_that_are_included_belong_to_it() -> None:
+    files = {
+        "r.txt": b"-r sub/more.txt\n-r gone.txt\n",
+        "sub/more.txt": b"--requirement=last.txt\n-r ../r.txt\n--index-url https://a.example\n",
+        "sub/last.txt": b"git+https://code.example/a.git\n",
+        "other.txt": b"https://files.example/a.whl\n",
+    }
+    assert requirement_notes(files["r.txt"], "r.txt", files.get) == [
+        "sub/more.txt:3: takes packages from another index than the server's own",
+        "sub/last.txt:1: is taken from a repository, whose content may change",
+    ]

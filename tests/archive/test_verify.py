@@ -206,8 +206,12 @@ def test_the_process_sees_the_archive_and_nothing_of_the_project(
     [
         ("import sys; sys.exit(3)", "the process ended with 3: no output"),
         ("raise SystemExit('no memory')", "the process ended with 1: no memory"),
-        ("import os; os.kill(os.getpid(), 9)", "the process ended with -9: no output"),
-        ("pass", "the process ended with 0: no output"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "the process was ended by SIGKILL, as by a system that has no memory left: no output",
+        ),
+        ("import os; os.abort()", "the process was ended by SIGABRT: no output"),
+        ("pass", "the process ended with 0, as by os._exit: no output"),
         (
             "import os; os.write(2, b'\\xff\\xfe bytes'); os._exit(5)",
             "the process ended with 5: \ufffd\ufffd bytes",

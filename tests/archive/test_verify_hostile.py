@@ -73,7 +73,7 @@ FALSE_RESULT = {
     ),
     "ends the process": (PROBED + "    import os; os._exit(0)\n", "the process ended with 0"),
     "kills itself": (
-        PROBED + "    import os; os.kill(os.getpid(), 9)\n", "the process ended with -9",
+        PROBED + "    import os; os.kill(os.getpid(), 9)\n", "the process was ended by SIGKILL",
     ),
     "kills what watches it": (
         PROBED + "    import os, time\n    try: os.kill(os.getppid(), 9)\n"
@@ -285,6 +285,14 @@ class ReadsFile(nn.Module):
         return x + torch.from_file("/etc/hostname", False, 1, dtype=torch.uint8)
 
 
+class Loops(Saves):
+    @torch.jit.export
+    def __setstate__(self, state: int) -> None:
+        self.training = False
+        while not self.training:
+            state += 1
+
+
 def script(module: Callable[[], nn.Module]) -> bytes:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(module()), buffer)
@@ -299,6 +307,12 @@ def test_torchscript_that_reaches_files_is_refused_unopened(
     [found] = report["problems"]
     assert f"uses {name}, which reads or writes files as soon as the file is loaded" in found
     assert "open" not in report["seconds"]
+
+
+def test_payload_that_does_not_open_ends_as_a_worker_that_does_not_start(tmp_path: Path) -> None:
+    mar = packed(tmp_path, LOADS, "startupTimeout: 3\n", **{"model.pt": script(Loops)})
+    [found] = told(mar)["problems"]
+    assert found.endswith("m.mar: model.pt: opening it took more than 3 s")
 
 
 def test_sample_is_sent_and_its_answer_shown(tmp_path: Path) -> None:

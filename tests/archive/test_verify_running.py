@@ -149,5 +149,5 @@ for number in range(3, 20):
 print("so long", flush=True)
 os._exit(0)
 """
-    problem = "h.py: loading it: the process ended with 0: so long"
+    problem = "h.py: loading it: the process ended with 0, as by os._exit: so long"
     assert verify(archive_of(tmp_path, forged)).problems == [problem]

@@ -103,6 +103,11 @@ NOTED = {
     "after addsitedir": f"import site\nsite.addsitedir('x')\nimport {GONE}",
     "after a finder": f"import sys\nsys.meta_path.append(None)\nimport {GONE}",
     "after a module was put there": f"import sys\nsys.modules['{GONE}'] = sys\nimport {GONE}",
+    "after a module is listed": f"import sys\nsys.modules.update({GONE}=sys)\nimport {GONE}",
+    "after a file is loaded": "from importlib.machinery import SourceFileLoader\n"
+    f"SourceFileLoader('{GONE}', 'x/y.py').load_module()\nimport {GONE}",
+    "after a change by name": f"import sys\ngetattr(sys, 'path').append('x')\nimport {GONE}",
+    "after pip is asked": f"import pip\npip.main(['install', 'x'])\nimport {GONE}",
     "after pip": "import subprocess, sys\n"
     f"subprocess.check_call([sys.executable, '-m', 'pip', 'install', 'x'])\nimport {GONE}",
     "after a system call of pip": f"import os\nos.system('pip install x')\nimport {GONE}",
@@ -217,6 +222,35 @@ def test_file_that_requirements_name_may_be_packed(capsys: pytest.CaptureFixture
     code, said = packed("import own", capsys, files, ["-r", "r.txt"])
     assert code == 9
     assert said.startswith("r.txt:1: './own-1.0-py3-none-any.whl' names a file that the server ")
+
+
+@pytest.mark.parametrize(
+    "line", ["./own", "-e ./own", "own @ file:own", "own @ file:./own", "--find-links own\nown"]
+)
+def test_folder_that_requirements_name_may_be_packed(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"r.txt": line, "own/own-1.0-py3-none-any.whl": ""}
+    words = ["-r", "r.txt", "--extra-trees", "own"]
+    code, said = packed("import own", capsys, files, words)
+    assert (code, "names a file that the server" in said) == (0, False), said
+    code, said = packed("import own", capsys, files, ["-r", "r.txt"])
+    assert code == 9
+    assert f"r.txt:1: {line.splitlines()[0]!r} names a file that the server does not have" in said
+
+
+def test_wheel_of_any_size_may_be_packed(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"r.txt": "./own-1.0-py3-none-any.whl\n",
+             "own-1.0-py3-none-any.whl": "w" * (2 << 20)}  # fmt: skip
+    words = ["-r", "r.txt", "--extra-files", "own-1.0-py3-none-any.whl"]
+    assert packed("import own", capsys, files, words) == (0, "")
+
+
+def test_note_names_few_of_many_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"r.txt": "a-b\nc-d\ne-f\ng-h\ni-j\n"}
+    code, said = packed(f"import {GONE}", capsys, files, ["-r", "r.txt"])
+    assert code == 0
+    assert "; a-b, c-d, e-f and 2 more in r.txt may bring it" in said
 
 
 FOLDERS = [

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from archive.container.open import open_archive
+from archive.contents import read_contents
 from archive.manifest import ManifestModel
 from archive.needed import import_notes
 from pipeline.cli import main
@@ -126,3 +128,42 @@ def test_imports_without_end_are_not_looked_for() -> None:
     assert import_notes(Path("box"), model) == [
         "imports were not looked for: there are 20000 of them"
     ]
+
+
+@pytest.mark.parametrize("format", ["default", "tgz", "no-archive"])
+def test_archive_of_many_members_is_read_again(format: str) -> None:
+    names = [f"extra/{number:0200}" for number in range(4500)]
+    Path("extra").mkdir()
+    for name in names:
+        Path(name).touch()
+    assert pack(*OWN, "--extra-trees", "extra", "--archive-format", format) == 0
+    [packed] = Path().glob("tiny*")
+    with open_archive(packed) as archive:
+        contents = read_contents(archive, archive.digests())
+    assert contents.problems == []
+    assert contents.inventory is not None
+    assert contents.inventory.members.keys() >= set(names)
+
+
+def test_archive_that_could_not_be_read_again_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("archive.write.MAX_INVENTORY", 100)
+    assert pack(*OWN) == 9
+    assert "MAR-INF/inventory.json would have " in capsys.readouterr().err
+    assert not [*Path().glob("tiny*")]
+
+
+def test_requirements_that_are_included_are_read_as_far_as_they_are_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("r.txt").write_text("-r more.txt\n-r large.txt\n")
+    Path("more.txt").write_text("--index-url https://packages.example\n")
+    Path("large.txt").write_text("#" * (2 << 20))
+    words = ["--requirements-file", "r.txt", "--extra-files", "more.txt,large.txt"]
+    assert pack(*OWN, *words) == 0
+    noted = "more.txt:1: takes packages from another index than the server's own"
+    assert capsys.readouterr().out.count(noted) == 1
+    with open_archive(Path("tiny.mar")) as archive:
+        contents = read_contents(archive, archive.digests())
+    assert (contents.problems, contents.notes) == ([], [noted])

@@ -27,6 +27,7 @@ def read(text: str) -> dict[str, object]:
         ("deviceType: gpu\n", "deviceType: gpu: this machine has none"),
         ("deviceIds: [0, 77]\n", "deviceIds: "),
         ("parallelType: pp\n", "parallelType: TorchServe ignores it without"),
+        ("parallelType: custom\nparallelLevel: 5000\n", "parallelLevel: 5000"),
         ("parallelLevel: 2\n", "parallelLevel: TorchServe ignores it"),
         ("useVenv: true\n", "useVenv: an environment of its own"),
         ("asyncCommunication: true\n", "asyncCommunication: "),
