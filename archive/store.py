@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import shlex
+import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from archive.container.stream import fan_out
 from archive.contents import Contents, read_contents
 from archive.files import is_being_written, replacing
 from archive.manifest import ManifestModel
-from archive.names import lines_of
+from archive.names import lines_of, one_line
 from archive.types import VerifyReport
 from recipes.errors import StoreError, VerifyError
 from recipes.regular import open_regular
 
 _UNNAMEABLE = re.compile(r"[,=\s]")
+# Characters that mean themselves between $' and ' in a shell.
+_SAFE = frozenset(string.ascii_letters + string.digits + " ./-_+,=@:")
 _RENAME = "TorchServe cannot be told of a file name with a comma, = or space in it: rename it"
 
 
@@ -60,7 +64,8 @@ class Refused:
     unread: bool = False
 
     def __str__(self) -> str:
-        lines = "\n".join(f"{self.path}: {line}" for line in self.why.splitlines())
+        path = one_line(str(self.path))
+        lines = "\n".join(f"{path}: {line}" for line in self.why.splitlines())
         return f"{lines}: `{removal(self.path)}` removes it"
 
 
@@ -170,6 +175,12 @@ def read_model(mar: Path) -> ManifestModel:
 
 def removal(path: Path) -> str:
     """Return the command that removes something from a store, to be pasted into a shell."""
-    plain = not str(path).startswith("-")
-    words = ["rm", *(["-r"] if path.is_dir() and not path.is_symlink() else [])]
-    return shlex.join([*words, str(path) if plain else f"./{path}"])
+    name = f"./{path}" if str(path).startswith("-") else str(path)
+    command = "rm -r" if path.is_dir() and not path.is_symlink() else "rm"
+    if name.isprintable():
+        return f"{command} {shlex.quote(name)}"
+    # What a terminal would obey, or cannot show, byte by byte, as bash and zsh read it.
+    shown = "".join(
+        chr(byte) if chr(byte) in _SAFE else f"\\x{byte:02x}" for byte in os.fsencode(name)
+    )
+    return f"{command} $'{shown}'"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -24,7 +26,14 @@ from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 _LONGEST_NAME = 1000
 # Categories that a message names.
 _FEW = 20
-_MOST_QUOTES = 100
+# Of a table in one request, whatever its rows: each is looked at in Python.
+_MOST_VALUES = 1_000_000
+# Characters of a JSON text that is refused, and parsed to say why.
+_LONGEST_REFUSED = 1 << 16
+# An object of one string, which is all that a text may come in.
+_ONE_STRING = re.compile(
+    r'\s*\{\s*"(?:[^"\\]++|\\.)*+"\s*:\s*"(?:[^"\\]++|\\.)*+"\s*\}\s*', re.DOTALL
+)
 _SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
@@ -52,7 +61,7 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
         try:
             text = body if isinstance(body, str) else body.decode()
             _require_few_values(text, spec)
-            body = json.loads(text.removeprefix(BOM))
+            body = _parsed(text)
         except UnicodeDecodeError as error:
             raise BadRequest(f"the body is not JSON: byte {error.start} is not UTF-8") from None
         except (ValueError, RecursionError) as error:
@@ -60,8 +69,8 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
     rows = _as_rows(body)
     if not rows:
         raise BadRequest("no rows: send an object of columns, or a list of them")
-    if len(rows) > MAX_ROWS:
-        raise BadRequest(f"{len(rows)} rows in one request; at most {MAX_ROWS} are accepted", 413)
+    if len(rows) > (most := _most_rows(spec)):
+        raise BadRequest(f"{len(rows)} rows in one request; at most {most} are accepted", 413)
     values = [_row_values(row, spec, number) for number, row in enumerate(rows)]
     tensor = table_tensor(np.array(values, dtype=np.float64), spec)
     if len(infinite := torch.nonzero(~torch.isfinite(tensor))):
@@ -86,13 +95,13 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
         except UnicodeDecodeError as error:
             raise BadRequest(f"byte {error.start} is not UTF-8: {_SEND_TEXT}") from None
     if isinstance(body, str) and is_json(body):
-        # A key has two, and one in a text has a backslash in front; a request holds a million keys.
-        if body.count('"') - body.count('\\"') > _MOST_QUOTES:
+        # A request has room for millions of lists, and each would be made.
+        if len(body) > _LONGEST_REFUSED and not _ONE_STRING.fullmatch(body.removeprefix(BOM)):
             raise BadRequest(
-                f"what begins with {{ is read as JSON, and has more keys: {_SEND_TEXT}"
+                f"what begins with {{ is read as JSON, and this is not one string: {_SEND_TEXT}"
             )
         try:
-            body = json.loads(body.removeprefix(BOM))
+            body = _parsed(body)
         except (ValueError, RecursionError) as error:
             raise BadRequest(
                 f"what begins with {{ is read as JSON, and this is none ({error}): "
@@ -105,6 +114,19 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
     if problem := text_problem(body):
         raise BadRequest(f"{problem}: {_SEND_TEXT}")
     return text_tensor([body], spec)
+
+
+def _parsed(text: str) -> object:
+    """Return what JSON holds. Raises `BadRequest` for an object that has a key twice."""
+    return json.loads(text.removeprefix(BOM), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise BadRequest(f"the key {json.dumps(twice[:40])} stands twice in one object")
+    return found
 
 
 def text_problem(text: str) -> str:
@@ -135,12 +157,16 @@ def _require_few_values(text: str, spec: TableSpec) -> None:
 
     Categories may hold commas themselves, so four times as many pass.
     """
-    if text.count(",") > 4 * MAX_ROWS * (len(spec.columns) + 1):
+    if text.count(",") > 4 * _most_rows(spec) * (len(spec.columns) + 1):
         raise BadRequest(
-            f"more values than {MAX_ROWS} rows of {len(spec.columns)} columns have; at most "
-            f"{MAX_ROWS} rows in one request are accepted",
+            f"more values than {_most_rows(spec)} rows of {len(spec.columns)} columns have; at "
+            f"most {_most_rows(spec)} rows in one request are accepted",
             413,
         )
+
+
+def _most_rows(spec: TableSpec) -> int:
+    return max(1, min(MAX_ROWS, _MOST_VALUES // len(spec.columns)))
 
 
 def _as_rows(body: object) -> Sequence[object]:

@@ -21,6 +21,8 @@ _HOW = (
 )
 # Bytes whose characters are not looked at one by one.
 _LONG = 1 << 16
+# Of a part of `multipart/form-data`, beside its value: names, boundaries and headers.
+_PART = 1024
 # A problem quotes the request, and a request may be megabytes of one name.
 _LONGEST_PROBLEM = 500
 
@@ -44,6 +46,8 @@ def body_of(fields: Mapping[str, Any], headers: Mapping[str, Any] | None = None)
     content_type, length = _told(headers or {})
     if content_type == _URLENCODED:
         return _whole_field(fields, length)
+    if content_type == _MULTIPART and length is not None:
+        _require_all(fields, length)
     for name in ("body", "data"):
         if name in fields and (name == "body" or not _is_empty(fields[name])):
             return fields[name]
@@ -84,6 +88,19 @@ def _whole_field(fields: Mapping[str, Any], length: int | None) -> object:
         if length > len(name) + 1 + len(value) + 2 * odd:
             raise _no_whole_body(f"more than one form field {name!r}")
     return value
+
+
+def _require_all(fields: Mapping[str, Any], length: int) -> None:
+    """Refuse a form of files of which a field is not here, as far as its length can tell."""
+    values = fields.values()
+    if not all(isinstance(value, (bytes, bytearray, str)) for value in values):
+        # JSON, decoded: who knows how long it was.
+        return
+    held = sum(len(v.encode(errors="replace") if isinstance(v, str) else v) for v in values)
+    if length > held + _PART * (len(fields) + 1):
+        raise BadRequest(
+            "the form holds more than arrived, as two fields of one name do: send one", 415
+        )
 
 
 def _is_empty(value: object) -> bool:

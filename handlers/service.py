@@ -11,6 +11,7 @@ one gets its own 4xx while its neighbours are answered.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,10 @@ class Loaded:
     device: str = "cpu"
 
 
+# Of Python's garbage collector. TorchServe parses JSON before a request is ours to refuse, and by
+# the default, of 700, looks at millions of lists again and again while they are made.
+_COLLECT = (50_000, 20, 100)
+
 # A request's body -> (n, …) of the spec's dtype, n >= 1; raises BadRequest.
 Read = Callable[[object, Any], torch.Tensor]
 # Logits (n, outputs) of one request -> a JSON-ready answer.
@@ -60,6 +65,7 @@ class Service:
         """Answer a batch: one JSON document for each request, its status set in `context`."""
         if data is None:
             self.loaded = load(context)
+            gc.set_threshold(*_COLLECT)
             return None
         headers = [context.get_all_request_header(index) for index in range(len(data))]
         answers, statuses = self.answers(data, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Body:
 def read_body(input: str) -> Body:
     """Read what is to be sent. Raises `UsageError` when there is no such file."""
     if input.lstrip()[:1] in ("[", "{"):
-        return Body(content=input.encode(), content_type="application/json")
+        return Body(content=os.fsencode(input), content_type="application/json")
     if input == "-":
         content = sys.stdin.buffer.read()
         return Body(content=content, content_type=_sniffed(content))

@@ -19,8 +19,9 @@ def clean(layout: Layout) -> int:
 
     Raises `MarwrightError` when a build, a server or another command works on them.
     """
+    # First, as a server says more than that somebody is at work.
+    _require_no_server(layout)
     with project_lock(layout.root, alone=True):
-        _require_no_server(layout)
         print("clean: removing build/, model_store/ and dist/")
         for name in PLACES:
             path = layout.root / name

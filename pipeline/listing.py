@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archive.files import sha256_file
+from archive.names import one_line
 from archive.parity.types import ParityReport, Summary
-from archive.store import list_store
+from archive.store import list_store, removal
 from archive.types import read_json
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
@@ -172,10 +173,16 @@ def _served_older(layout: Layout) -> list[str]:
 def strangers(layout: Layout) -> list[str]:
     """Return a line for each thing in the store that no recipe declares, or that is not served."""
     listing = list_store(layout.root / layout.store)
-    lines = {one.path: one.why.splitlines()[0] for one in (*listing.strangers, *listing.refused)}
+    lines = {}
+    for one in (*listing.strangers, *listing.refused):
+        command = removal(one.path.relative_to(layout.root))
+        lines[one.path] = f"{one.why.splitlines()[0]}: `{command}` removes it"
     lines |= {
         one.path: "no recipe declares it, and it would be served"
         for one in listing.models
         if not recipe_file(layout.recipes, one.path.stem).exists()
     }
-    return [f"{path.relative_to(layout.root).as_posix()}: {lines[path]}" for path in sorted(lines)]
+    return [
+        f"{one_line(path.relative_to(layout.root).as_posix())}: {lines[path]}"
+        for path in sorted(lines)
+    ]

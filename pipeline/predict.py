@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from archive.store import list_store
 from pipeline.body import read_body
@@ -77,7 +78,7 @@ def predict(*, root: Path, model: str, input: str, port: int | None) -> int:
         print(f"note: {line}", file=sys.stderr)
     answer = _ask(
         "POST",
-        f"{server.url}/predictions/{model}",
+        f"{server.url}/predictions/{_quoted(model)}",
         content=body.content,
         headers={
             "Content-Type": body.content_type,
@@ -144,7 +145,7 @@ def _running(ports: Ports, settings: dict[str, str], key_file: Path, logs: Path)
 def _require_ready(server: Running, tokens: Tokens | None, model: str) -> None:
     """Refuse what TorchServe would let hang: a request to a model without a working worker."""
     header = tokens.header("management") if tokens else {}
-    answer = _ask("GET", f"{server.management_url}/models/{model}", headers=header)
+    answer = _ask("GET", f"{server.management_url}/models/{_quoted(model)}", headers=header)
     if answer.status_code == 404:
         listed = _ask("GET", f"{server.management_url}/models?limit=1000", headers=header).json()
         loaded = [one["modelName"] for one in listed["models"]]
@@ -159,6 +160,11 @@ def _require_ready(server: Running, tokens: Tokens | None, model: str) -> None:
             f"{model} has no READY worker: it is still loading, or cannot load; "
             f"see {server.logs / 'model_log.log'}"
         )
+
+
+def _quoted(model: str) -> str:
+    """Return a name, and a version behind a slash, as a part of an address."""
+    return quote(model, errors="surrogateescape")
 
 
 def _ask(method: str, url: str, **request: Any) -> httpx.Response:

@@ -105,7 +105,7 @@ def _check_parent(path: Path, name: str, parent: str) -> None:
         chain.append(following)
         file = recipe_file(root_of(path) / "recipes", following)
         try:
-            above = _parent_in(tomllib.loads(read_regular(file, MOST_TEXT).decode()))
+            above = _parent_in(tomllib.loads(read_regular(file, MOST_TEXT).decode("utf-8-sig")))
         except FileNotFoundError:
             known = [p.stem for p in (root_of(path) / "recipes").rglob("*.toml")]
             raise RecipeError(

@@ -34,14 +34,16 @@ def load_recipe(path: Path) -> Recipe:
     naming file, key and reason.
     """
     try:
-        raw = tomllib.loads(read_regular(path, MOST_TEXT).decode())
+        raw = tomllib.loads(read_regular(path, MOST_TEXT).decode("utf-8-sig"))
     except FileNotFoundError:
         known = [p.stem for p in path.parent.rglob("*.toml")]
         raise RecipeError(f"{shown(path)}: no such recipe{suggestion(path.stem, known)}") from None
     except OSError as error:
         raise RecipeError(f"{shown(path)}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{shown(path)}: cannot be read: {error}") from None
+        raise RecipeError(
+            f"{shown(path)}: byte {error.start} is not UTF-8: save it as UTF-8"
+        ) from None
     # Not only TOMLDecodeError: thousands of digits or brackets fail in Python itself.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{shown(path)}: not TOML: {error}") from None

@@ -46,7 +46,10 @@ def open_image(content: bytes | bytearray, near: tuple[int, int] | None = None) 
                 raise BadRequest(f"not an image of a known format ({known})")
     except DAMAGED as error:
         raise damaged(str(error)) from None
-    return turned(image, held)
+    image = turned(image, held)
+    # `opaque` goes by what an image carries along, and would turn this one again.
+    image.info = {}
+    return image
 
 
 def opaque(image: Image.Image) -> Image.Image:

@@ -19,6 +19,12 @@ def read_settings(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ServeError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ServeError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
+    if lines and lines[0].startswith("\ufeff"):
+        raise ServeError(
+            f"{path}:1: begins with a byte order mark, which Java takes for a key: save it without"
+        )
     settings: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         text = line.strip()

@@ -46,7 +46,7 @@ def look_through(store: Path, names: Sequence[str] = ()) -> Shelf:
         for model in listing.models
         if not names or model.name in names
     )
-    strangers = [f"{one.path}: {one.why}" for one in listing.strangers]
+    strangers = [str(one) for one in listing.strangers]
     if not chosen:
         listed = _listed([*refused, *strangers])
         raise ServeError(f"{store}: no archive to serve{listed}\nRun `make archive`.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from archive.container.writer import Content
 from archive.files import replacing
 from archive.manifest import ManifestModel
-from archive.store import list_store, publish, read_model
+from archive.store import Refused, list_store, publish, read_model, removal
 from archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
 from recipes.errors import StoreError, VerifyError
@@ -218,6 +219,30 @@ def test_archive_that_cannot_be_read_is_not_served_and_left_to_verify(store: Pat
         "half.mar",
     ]
     assert len(listing.archives) == 4
+
+
+NASTY = ["a b.mar", "it's.mar", 'a"$HOME`id`.mar', "new\nline.mar", "\x1b[2J.mar", "-rf", "é.mar",
+         "\udcff'\\.mar", "*", "a;b&c.mar", "\t'.mar"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NASTY, ids=ascii)
+def test_the_command_that_removes_something_removes_it_and_nothing_else(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kept").touch()
+    for path in (tmp_path / name, Path(name)):
+        for make in (Path.touch, Path.mkdir):
+            make(path)
+            command = removal(path)
+            assert command.isprintable()
+            subprocess.run(["bash", "-c", command], check=True)
+            assert [*tmp_path.iterdir()] == [tmp_path / "kept"]
+
+
+@pytest.mark.parametrize("name", NASTY, ids=ascii)
+def test_what_is_said_of_a_file_is_a_line(name: str) -> None:
+    assert str(Refused(path=Path(name), why="is no archive")).isprintable()
 
 
 # What an archive's manifest says

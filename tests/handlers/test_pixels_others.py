@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from handlers.images.decode import open_image
+from handlers.read import read_image
 from handlers.request import BadRequest
-from tests.handlers.images import encoded, noise
+from tests.handlers.images import encoded, image_spec, noise
 
 pytestmark = pytest.mark.torch
 
@@ -393,6 +395,17 @@ def test_exif_turns_each_format_that_carries_it(kind: str, order: str, orientati
         6: np.rot90(plain, -1), 7: plain[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(plain, 1),
     }.get(orientation, plain)  # fmt: skip
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_a_request_is_turned_once(kind: str, orientation: int) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0}
+    body = encoded(noise(), kind, exif=exif_of(orientation), **options)
+    image = open_image(body)
+    spec = image_spec(size=image.size)
+    expected = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    assert torch.equal(read_image(body, spec), expected)
 
 
 def test_jpeg_with_junk_between_its_segments_is_read() -> None:

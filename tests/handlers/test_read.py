@@ -350,6 +350,24 @@ def test_millions_of_values_are_refused_before_they_are_read() -> None:
         assert time.process_time() - started < 0.5
 
 
+def test_the_wider_a_table_is_the_fewer_rows_are_read() -> None:
+    columns = 4_000
+    wide = numbers(
+        columns=tuple(map(str, range(columns))), center=(0.0,) * columns, scale=(1.0,) * columns
+    )
+    row = "[" + "1," * (columns - 1) + "1]"
+    started = time.process_time()
+    assert read_table(f"[{','.join([row] * 250)}]", wide).shape == (250, columns)
+    for rows in (251, 1_200):
+        assert "at most 250" in refusal(f"[{','.join([row] * rows)}]".encode(), wide, status=413)
+    assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize("body", ['{"A": 1, "B": 2, "A": 3}', '[{"A": 1, "A": 1}]'])
+def test_a_key_that_stands_twice_is_refused(body: str) -> None:
+    assert refusal(body.encode(), TABLE) == 'the key "A" stands twice in one object'
+
+
 # --- rows that are refused ------------------------------------------------------------------
 
 

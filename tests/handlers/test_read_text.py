@@ -109,13 +109,34 @@ def test_what_begins_like_json_and_is_none_is_not_guessed_at(body: Any) -> None:
     assert said.endswith('): send such a text as {"text": "…"}')
 
 
-def test_millions_of_keys_are_refused_before_they_are_read() -> None:
-    body = "{" + ", ".join(f'"{number}": 1' for number in range(900_000)) + "}"
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{" + ", ".join(f'"{number}": 1' for number in range(900_000)) + "}",
+        '{"text": [' + "[]," * 3_000_000 + "[]]}",
+        '{"text": "a", "b": [' + "{}," * 3_000_000 + "{}]}",
+        '{"text": ' + "[" * 9_000_000,
+        '\ufeff {"text": "' + '\\"' * 4_000_000,
+        '{"text": "' + "\\" * 9_000_001 + '"}',
+    ],
+    ids=["keys", "lists", "objects", "depth", "quotes", "backslashes"],
+)
+def test_what_is_not_one_string_is_refused_before_it_is_parsed(body: str) -> None:
     started = time.process_time()
-    assert refusal(body).startswith("what begins with { is read as JSON, and has more keys")
+    assert refusal(body).startswith("what begins with { is read as JSON, and this is not one str")
     assert time.process_time() - started < 0.5
-    quotes = json.dumps({"text": '"' * 1000 + "\\" * 1000})
-    assert read_text(quotes, SPEC).shape == (1, SPEC.max_bytes)
+
+
+@pytest.mark.parametrize("text", ['"' * 90_000, "\\" * 90_000, "é\n" * 90_000, "{[,:]}" * 90_000])
+@pytest.mark.parametrize("ascii", [False, True])
+def test_a_long_text_of_json_is_read(text: str, ascii: bool) -> None:
+    body = f"\ufeff\n{json.dumps({'text': text}, ensure_ascii=ascii, indent=1)}\r\n"
+    assert torch.equal(read_text(body, SPEC), text_tensor([text], SPEC))
+
+
+@pytest.mark.parametrize("body", ['{"text": "a", "text": "b"}', '{"text": "a", "te\\u0078t": "a"}'])
+def test_a_text_that_is_there_twice_is_refused(body: str) -> None:
+    assert refusal(body) == 'the key "text" stands twice in one object'
 
 
 def test_a_text_that_begins_like_json_can_be_sent() -> None:

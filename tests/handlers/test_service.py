@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,19 @@ def test_a_model_is_loaded_from_its_folder(archive: Path, make_context: ContextM
     # In eval mode, though it was saved in train mode.
     answers = service.handle([{"body": b"[2, 4]"}], make_context(requests=1))
     assert answers == [b"[[3.0,3.0,3.0]]"]
+
+
+def test_millions_of_lists_that_torchserve_parses_take_no_second(
+    archive: Path, make_context: ContextMaker
+) -> None:
+    before = gc.get_threshold()
+    try:
+        service_of(None).handle(None, make_context(folder=archive))
+        started = time.process_time()
+        json.loads("[" + "[]," * 3_000_000 + "[]]")
+        assert time.process_time() - started < 1
+    finally:
+        gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize("config", [None, {}, {"handler": None}, {"minWorkers": 1}])

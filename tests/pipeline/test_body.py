@@ -84,3 +84,7 @@ def test_what_cannot_be_read_is_named_with_the_cause(tmp_path: Path, name: str, 
     with pytest.raises(UsageError) as refusal:
         read_body(str(tmp_path / name))
     assert str(refusal.value) == f"{tmp_path / name}: cannot be read: {cause}"
+
+
+def test_what_a_shell_gives_that_is_not_utf_8_is_sent_as_it_is() -> None:
+    assert read_body('{"text": "caf\udce9"}').content == b'{"text": "caf\xe9"}'

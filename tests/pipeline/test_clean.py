@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from pathlib import Path
@@ -63,8 +64,13 @@ def test_nothing_is_removed_under_a_server_whose_front_was_killed(tmp_path: Path
         Record(
             launcher=birth, jvm=birth, ports=Ports.following(9080), archives=(), temp="/nowhere"
         ).write(home.record)
-        with pytest.raises(MarwrightError, match="port 9080: `make stop`, then `make clean`"):
-            clean(Layout(root=root))
+        # Also while its front lives, and holds the lock.
+        for front in (contextlib.nullcontext(), project_lock(root)):
+            with (
+                front,
+                pytest.raises(MarwrightError, match="port 9080: `make stop`, then `make clean`"),
+            ):
+                clean(Layout(root=root))
         server.kill()
     clean(Layout(root=root))
     assert left(root) == ["recipes"]

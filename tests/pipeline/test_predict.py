@@ -86,6 +86,7 @@ def test_the_answer_is_printed_as_it_came(running, tmp_path, capfdbinary):
     ("model", "text", "words"),
     [
         ("ehco", "[1]", r'ehco is not loaded; did you mean "echo"\?'),
+        ("e/../echo?x#\udcff", "[1]", "is not loaded; known: "),
         ("broken", "[1]", r"broken has no READY worker: .*model_log\.log"),
         ("echo", '{"status": 422}', "echo answered 422: as asked"),
     ],

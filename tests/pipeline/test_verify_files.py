@@ -224,7 +224,7 @@ def test_store_of_a_build_is_healthy_until_something_slips_in(project: Path) -> 
     done = pipeline(project, "verify", "--store", "model_store")
     assert done.returncode == 4
     lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert lines[0].startswith("model_store/tiny_a.mar: tiny_a 1.0 is stranger.mar already")
+    assert lines[0].startswith("model_store/stranger.mar: tiny_a 1.0 is tiny_a.mar already")
     assert lines[1] == "model_store/stranger.mar: carries no proof; build it from a recipe"
     assert lines[2].startswith("model_store/tiny_a.mar: proven · ")
 

@@ -34,6 +34,11 @@ def test_a_recipe_is_read_with_its_name_from_the_file(house: House) -> None:
     assert recipe.model.params == {"width": 4, "dropout": 0.1}
 
 
+def test_a_byte_order_mark_is_no_part_of_a_recipe(house: House) -> None:
+    plain = house.load(IMAGE, "tiny_2")
+    assert house.load(f"\ufeff{IMAGE}", "tiny_2") == plain
+
+
 def test_the_shipped_recipes_are_read() -> None:
     recipes, errors = load_recipes(ROOT / "recipes")
     assert {"diabetes", "digits"} <= recipes.keys()
@@ -195,8 +200,7 @@ def test_the_reserved_verbs_are_those_of_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
-        (b"\xef\xbb\xbf" + IMAGE.encode(), "not TOML: "),
+        (IMAGE.encode("utf-16"), "byte 0 is not UTF-8: save it as UTF-8"),
         (b"", "version: required, but missing"),
         (b"\0", "not TOML: "),
     ],

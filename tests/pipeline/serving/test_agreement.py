@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from archive.store import list_store
+from archive.store import list_store, removal
 from pipeline.layout import Layout
 from pipeline.listing import strangers
 from pipeline.serving.ports import free_ports
@@ -62,6 +62,9 @@ def test_all_verbs_see_the_same(
         # Of what is served, `list` says that no recipe is known.
         assert f"model_store/{name}: " in listed
         assert (f"/{name}: " in said) == (name not in wanted)
+        # Each of them says how what is not served is removed.
+        for text, path in ((listed, Path("model_store", name)), (said, store / name)):
+            assert (f"`{removal(path)}` removes it" in text) == (name not in wanted)
     listing = list_store(store)
     assert sorted(path.name for path in [p.path for p in listing.strangers] + listing.archives) == (
         sorted(names)

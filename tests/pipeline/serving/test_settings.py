@@ -31,11 +31,13 @@ def test_comments_and_spaces_are_nothing(tmp_path):
         ("key value\n", ":1: 'key value': write it as key=value"),
         ("a=1\nb=2 \\\n  3\n", ":2: .*on one line"),
         ("a=1\na=2\n", ":2: a is there twice"),
+        ("\ufeff# a\na=1\n", ":1: begins with a byte order mark"),
+        ("# caf\udce9\na=1\n", ": byte 5 is not UTF-8"),
     ],
 )
 def test_what_java_and_python_would_read_differently_is_refused(tmp_path, text, words):
     path = tmp_path / "config.properties"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(ServeError, match=words):
         read_settings(path)
 
