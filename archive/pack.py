@@ -26,9 +26,8 @@ from archive.needed import check_imports
 from archive.refusals import check_contents, check_target, failures_told, raise_for
 from archive.requirements import Requirements, member_reader, read_requirements
 from archive.rules.handler import STOCK
-from archive.rules.pickles import pickle_problems
-from archive.rules.script import script_problems
 from archive.rules.stock import stock_problems
+from archive.scan import scan
 from archive.types import INVENTORY, MANIFEST, Packed
 from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
 from recipes.errors import PackError
@@ -113,7 +112,9 @@ def pack(
         budget = Budget(sum(file.stat().st_size for file in members.files.values()))
         budget.enter(len(contents) + 1)
         notes += check_contents(contents)
-        notes += _code_in(members, _path(serialized_file), budget)
+        scanned = scan(members.files, files["serialized_file"], budget)
+        raise_for(f"--serialized-file {serialized_file}: {line}" for line in scanned.problems)
+        notes += [*scanned.notes, *(f"not checked: {line}" for line in scanned.unchecked)]
         artifact = write_archive(target, contents, proven=False, format=archive_format, force=force)
     return Packed(
         path=target,
@@ -175,24 +176,6 @@ def _requirements(
 def _manifest_handler(handler: str) -> str:
     """Return what torch-model-archiver writes: the last part of the path."""
     return handler.rpartition("/")[2]
-
-
-def _code_in(members: Members, payload: Path | None, budget: Budget) -> list[str]:
-    """Return notes on code that runs when a file is loaded.
-
-    Raises `PackError` for what is in the payload.
-    """
-    notes = []
-    # The payload first: what others cost is not to keep it from being looked at.
-    names = sorted(members.files, key=lambda name: (payload is None or name != payload.name, name))
-    for name in names:
-        file = members.files[name]
-        # Of a zip file that costs too much nothing more is read.
-        problems = pickle_problems(file, budget) or script_problems(file)
-        if payload is not None and name == payload.name:
-            raise_for(f"--serialized-file {payload}: {problem}" for problem in problems)
-        notes += [f"{name}: {problem} (if the handler loads it so)" for problem in problems]
-    return notes
 
 
 def _config(file: Path) -> bytes:

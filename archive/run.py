@@ -19,8 +19,7 @@ from archive import probe
 from archive.container.open import open_archive
 from archive.contents import read_contents
 from archive.names import lines_of
-from archive.rules.pickles import pickle_problems
-from archive.rules.script import script_problems
+from archive.scan import scan
 from archive.scratch import scratch_folder
 from recipes.errors import VerifyError
 
@@ -94,8 +93,7 @@ def _unpack(mar: Path, folder: Path) -> dict[str, str]:
         archive.unpack(folder)
     model = contents.manifest.model
     if payload := model.serialized_file:
-        file = folder / payload
-        problems = pickle_problems(file, budget) or script_problems(file)
+        problems = scan({payload: folder / payload}, payload, budget).problems
         _raise_for(mar, [f"{payload}: {problem}" for problem in problems])
     return {
         "modelName": model.model_name,

@@ -13,9 +13,8 @@ from archive.manifest import Manifest
 from archive.names import lines_of
 from archive.needed import import_notes
 from archive.rules.config_notes import server_notes, server_problems
-from archive.rules.pickles import pickle_problems
-from archive.rules.script import script_problems
 from archive.running import Aside, Found, Timed, Unpacked, run_archive, timing
+from archive.scan import scan
 from archive.scratch import scratch_folder, sweep
 from archive.types import GOLDEN_INDEX, VerifyReport
 
@@ -125,23 +124,10 @@ def _unpack(archive: Container, folder: Path, found: Found) -> None:
 def _scan(folder: Path, archive: Container, manifest: Manifest | None, found: Found) -> None:
     """Look for code in the payload, and in what the handler may load besides."""
     payload = None if manifest is None else manifest.model.serialized_file
-    # The payload first: what others cost is not to keep it from being looked at.
-    names = sorted(archive.members, key=lambda name: (name != payload, name))
-    for number, name in enumerate(names):
-        if name != payload and archive.budget.is_spent():
-            found.unchecked.append(
-                f"pickles: {len(names) - number} members were not looked through, {name} and on: "
-                f"the others took {archive.budget.seconds:.0f} s of processor time"
-            )
-            return
-        file = folder / name
-        # Of a zip file that costs too much nothing more is read.
-        lines = pickle_problems(file, archive.budget) or script_problems(file)
-        lines = [f"{name}: {line}" for line in lines]
-        if name == payload:
-            found.problems += lines
-        else:
-            found.notes += [f"{line} (if the handler loads it so)" for line in lines]
+    scanned = scan({name: folder / name for name in archive.members}, payload, archive.budget)
+    found.problems += [f"{payload}: {problem}" for problem in scanned.problems]
+    found.notes += scanned.notes
+    found.unchecked += scanned.unchecked
 
 
 def _imports(folder: Path, manifest: Manifest | None) -> list[str]:

@@ -96,6 +96,13 @@ def test_other_members_are_looked_through_within_the_time(tmp_path: Path) -> Non
     assert code == 0, output
     assert "not checked: pickles: " in output
     assert "members were not looked through, " in output
+    for name, content in extras.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "handler.py").write_bytes(HANDLER)
+    code, output = ended(tmp_path, "pack", "--model-name", "own", "--version", "1.0", "--handler",
+                         "handler.py", "--extra-files", ",".join(extras))  # fmt: skip
+    assert code == 0, output
+    assert output.count("members were not looked through, ") == 1
 
 
 @pytest.mark.parametrize("verb", ["verify", "inspect"])
