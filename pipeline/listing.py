@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from archive.files import sha256_file
 from archive.parity.types import ParityReport, Summary
-from archive.store import list_store
+from archive.store import list_store, removal
 from archive.types import read_json
 from pipeline.keys import KeyMaker
 from pipeline.layout import Layout
@@ -178,4 +178,7 @@ def strangers(layout: Layout) -> list[str]:
         for one in listing.models
         if not recipe_file(layout.recipes, one.path.stem).exists()
     }
-    return [f"{path.relative_to(layout.root).as_posix()}: {lines[path]}" for path in sorted(lines)]
+    return [
+        f"{path.relative_to(layout.root).as_posix()}: {lines[path]}; `{removal(path)}` removes it"
+        for path in sorted(lines)
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from archive.store import list_store
+from archive.store import list_store, removal
 from pipeline.layout import Layout
 from pipeline.listing import strangers
 from pipeline.serving.ports import free_ports
@@ -61,6 +61,7 @@ def test_all_verbs_see_the_same(
     for name in names:
         # Of what is served, `list` says that no recipe is known.
         assert f"model_store/{name}: " in listed
+        assert f"`{removal(store / name)}` removes it" in listed
         assert (f"/{name}: " in said) == (name not in wanted)
     listing = list_store(store)
     assert sorted(path.name for path in [p.path for p in listing.strangers] + listing.archives) == (
