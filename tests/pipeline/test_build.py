@@ -208,6 +208,6 @@ def test_verify_checks_files_and_names_what_is_wrong(project: Path, tmp_path: Pa
 
 def test_list_names_archives_that_no_recipe_declares(project: Path) -> None:
     shutil.copy(project / "model_store/tiny_a.mar", project / "model_store/gone.mar")
-    assert "model_store/gone.mar: no recipe declares it" in built(project, "list")
+    assert "model_store/gone.mar: tiny_a 1.0 is tiny_a.mar already" in built(project, "list")
     (project / "model_store/tiny_a.mar").write_bytes(b"other")
     assert "changed since" in built(project, "list")

@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_or_a_folder_is_named(tmp_path: Path) -> None:
     _, faults = skipped(samples)
     assert faults == [
         ("gone.jpg", "cannot be read: No such file or directory"),
-        ("folder.jpg", "cannot be read: Is a directory"),
+        ("folder.jpg", "cannot be read: is a folder, not a file: name a file"),
     ]
 
 

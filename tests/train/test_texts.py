@@ -183,7 +183,7 @@ def test_a_network_learns_two_alphabets(
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, make_module: ModuleMaker) -> None:
     make_module("train.datasets.tiny", load=text_samples)
-    recipe = text_recipe(epochs=2, batch_size=16)
+    recipe = text_recipe(epochs=2, batch_size=16, minimum_metric="any")
     written = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
