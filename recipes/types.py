@@ -337,7 +337,9 @@ class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     momentum: Annotated[Fraction, _about("Of SGD")] = 0.9
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: Annotated[NonNegativeFloat, _about("Of weights, not of norms and biases")] = 0.01
+    weight_decay: Annotated[
+        NonNegativeFloat, _about("Of weights, not of norms, biases, nor what parametrisations keep")
+    ] = 0.01
     schedule: Annotated[
         Literal["cosine", "one_cycle", "step", "plateau", "constant"],
         _about("Of the learning rate"),

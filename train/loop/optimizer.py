@@ -1,4 +1,4 @@
-"""The optimizer of a recipe: each stage at its rate, and no weight decay on norms and biases."""
+"""The optimizer of a recipe: each stage at its rate, and no weight decay but on weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from train.stages import Stage, rate_of
+from train.stages import Stage, layer_of, rate_of
 
 if TYPE_CHECKING:
     from recipes.types import Fit, Recipe
@@ -32,8 +32,11 @@ def _groups(stages: Sequence[Stage], recipe: Recipe) -> Iterator[dict[str, Any]]
         for name, parameter in stage.parameters.items():
             # Norms and biases are of one axis, but for tables of biases as Swin has them: pulling
             # them to zero is no prior of anything.
-            is_bias = "bias" in name.rpartition(".")[2]
-            decay = fit.weight_decay if parameter.ndim > 1 and not is_bias else 0.0
+            place_of, _, own = name.rpartition(".")
+            # What a weight is computed from is no weight: an orthogonal layer keeps signs there,
+            # and less than 1 would be a sign of 0.
+            is_weight = "bias" not in own and layer_of(place_of) == place_of
+            decay = fit.weight_decay if parameter.ndim > 1 and is_weight else 0.0
             by_rate.setdefault((rate, decay), []).append(parameter)
     for (rate, decay), parameters in by_rate.items():
         yield {"params": parameters, "lr": rate, "weight_decay": decay}

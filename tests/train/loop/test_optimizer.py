@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from recipes.types import Transfer
 from tests.train.conftest import image_recipe
@@ -30,6 +31,18 @@ def test_norms_and_biases_do_not_decay() -> None:
     assert {name for name, value in found.items() if value} == {
         "0.weight", "3.weight", "7.weight", "13.weight", "16.weight",
     }  # fmt: skip
+
+
+def test_what_an_orthogonal_layer_is_computed_from_does_not_decay() -> None:
+    """It keeps signs there: one that has shrunk a little is 0, and so are its weights."""
+    layer = parametrizations.orthogonal(nn.Linear(6, 3))
+    network = nn.Sequential(nn.Flatten(), layer, nn.Linear(3, 2))
+    optimizer = optimizer_of(stages_of(network), image_recipe(weight_decay=0.3))
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.randn(5, 6)).square().sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(3), atol=1e-5, rtol=0)
 
 
 def test_tables_of_biases_do_not_decay() -> None:
