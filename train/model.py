@@ -38,7 +38,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
     # A person's own code may raise anything, and so does torchvision's.
     try:
         module = importlib.import_module(model.file.removesuffix(".py").replace("/", "."))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model] factory: {_place(error, model.file)} cannot be imported: "
             f"{_said(error)}"
@@ -46,7 +46,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
     try:
         with noting_where_made():
             network = module.build(shape, outputs, **model.arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model.params]: {_place(error, model.file)} refuses {model.arguments} for "
             f"samples of shape {shape}: {_said(error)}"
@@ -62,7 +62,7 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     network.load_state_dict(whole)
 
 
-def _place(error: Exception, file: str) -> str:
+def _place(error: BaseException, file: str) -> str:
     """Return a file of the project with the line of it that failed, if it got so far."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__)
@@ -71,7 +71,7 @@ def _place(error: Exception, file: str) -> str:
     return f"{file}, line {lines[-1]}," if lines else file
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     # What is no answer to a value is a fault of the code, and its kind helps to find it.
     plain = isinstance(error, (ValueError, RuntimeError, AssertionError)) and str(error)
     return str(error) if plain else f"{type(error).__name__}: {error}"
@@ -89,7 +89,7 @@ def _tried(network: object, recipe: Recipe, shape: tuple[int, ...], outputs: int
     try:
         with torch.no_grad(), called(network) as order:
             answer = network(tried)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         at = _place(error, recipe.model.file).removeprefix(recipe.model.file)
         raise RecipeError(
             f"{where}{at} does not take samples of shape {shape}: {_said(error)}"
@@ -132,7 +132,7 @@ def _refuse_padding(network: nn.Module, shape: tuple[int, ...], where: str) -> N
         with torch.no_grad():
             try:
                 alone = network(texts)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise RecipeError(
                     f"{where} does not take texts that are shorter than {shape[0]} bytes: "
                     f"{_said(error)}"

@@ -100,7 +100,7 @@ class Merged(nn.Module):
 class Failing(nn.Module):
     """Fails on its first sample, in a way of its own."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.error = error
 
@@ -128,6 +128,7 @@ class Pair(nn.Module):
             "does not take samples of shape (4,): ZeroDivisionError: b",
         ),
         (Failing(RuntimeError("c")), "does not take samples of shape (4,): c"),
+        (Failing(SystemExit(0)), "does not take samples of shape (4,): SystemExit: 0"),
     ],
 )
 def test_a_factory_that_builds_something_else_is_named(
