@@ -173,10 +173,11 @@ def _served_older(layout: Layout) -> list[str]:
 def strangers(layout: Layout) -> list[str]:
     """Return a line for each thing in the store that no recipe declares, or that is not served."""
     listing = list_store(layout.root / layout.store)
-    lines = {}
-    for one in (*listing.strangers, *listing.refused):
-        command = removal(one.path.relative_to(layout.root))
-        lines[one.path] = f"{one.why.splitlines()[0]}: `{command}` removes it"
+    lines = {
+        one.path: f"{one.why.splitlines()[0]}: `{removal(one.path.relative_to(layout.root))}` "
+        "removes it"
+        for one in (*listing.strangers, *listing.refused)
+    }
     lines |= {
         one.path: "no recipe declares it, and it would be served"
         for one in listing.models
