@@ -87,9 +87,13 @@ def read_manifest(data: bytes, members: Collection[str]) -> tuple[Manifest | Non
     """Read a manifest strictly; returns it, if it is one at all, and what is wrong with it."""
     try:
         manifest = from_json(data, Manifest)
-    except ValueError as error:
+        # msgspec passes over what it has no use for, whatever it is made of.
+        problems = [*_twice(data)]
+    except UnicodeDecodeError:
+        return None, ["not UTF-8"]
+    except (ValueError, RecursionError) as error:
         return None, [str(error)]
-    model, problems = manifest.model, [*_twice(data)]
+    model = manifest.model
     for key, value in (("modelName", model.model_name), ("modelVersion", model.model_version)):
         if not _IN_URL.fullmatch(value):
             problems.append(f"{key} is {value!r}, which no URL can carry")

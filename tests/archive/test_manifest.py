@@ -153,3 +153,18 @@ def test_key_that_stands_twice_is_named() -> None:
         f"'{key}' stands in it twice, and readers differ in which counts: keep one"
         for key in ("handler", "runtime")
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        (b'"\xff"', "not UTF-8"),
+        (b"1" * 5000, "limit"),
+        (b"[" * 100_000 + b"]" * 100_000, "recursion"),
+    ],
+)
+def test_key_that_nobody_reads_must_be_json_all_the_same(value: bytes, cause: str) -> None:
+    data = b'{"model": {"modelName": "m", "modelVersion": "1", "handler": "a"}, "x": %s}' % value
+    manifest, [problem] = read_manifest(data, [])
+    assert manifest is None
+    assert cause in problem
