@@ -164,7 +164,8 @@ def test_key_that_stands_twice_is_named() -> None:
     ],
 )
 def test_key_that_nobody_reads_must_be_json_all_the_same(value: bytes, cause: str) -> None:
-    data = b'{"model": {"modelName": "m", "modelVersion": "1", "handler": "a"}, "x": %s}' % value
+    model = b'{"modelName": "m", "modelVersion": "1", "handler": "a"}'
+    data = b'{"runtime": "python", "model": %s, "x": %s}' % (model, value)
     manifest, [problem] = read_manifest(data, [])
     assert manifest is None
     assert cause in problem
