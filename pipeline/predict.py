@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Seconds. What an archive may take (`responseTimeout`, 120 unless it says otherwise), and a little.
 PATIENCE = 130.0
+# Seconds. Linux tells when a process began by a time of its own start that is whole seconds.
+_OFF = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,7 @@ class Running:
         if self.store is None or self.since is None:
             return
         for one in list_store(self.store).models:
-            if one.name == model and one.path.stat().st_mtime > self.since:
+            if one.name == model and one.path.stat().st_mtime > self.since + _OFF:
                 yield (
                     f"{one.name} {one.version}: {one.path.name} was published after the server was "
                     "started, which has an older one: `torchserve --stop`, and start it again"
