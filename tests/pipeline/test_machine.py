@@ -240,14 +240,14 @@ def test_a_verify_that_is_ended_leaves_nothing(
     temp.mkdir()
     mar = write_mar(tmp_path / "slow.mar", f"{SLOW}def handle(data, context): ...\n")
     with verifying(mar, temp) as process:
-        wait_for(temp / "up", process)
+        wait_for(temp, process)
         process.send_signal(number)
         # As an impatient person does.
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == code
     assert errors.strip() == f"marwright: {said}; what was complete stays"
-    assert [path.name for path in temp.iterdir() if path.name != "up"] == []
+    assert [*temp.iterdir()] == []
 
 
 @pytest.mark.torch
@@ -257,10 +257,7 @@ def test_what_a_killed_verify_left_goes_with_the_next(tmp_path: Path) -> None:
     slow = write_mar(tmp_path / "slow.mar", f"{SLOW}def handle(data, context): ...\n")
     broken = write_mar(tmp_path / "x.mar", "def nothing(")
     with verifying(slow, temp) as living, verifying(slow, temp) as dying:
-        wait_for(temp / "up", dying)
-        while len([*temp.glob("marwright-verify-*")]) < 2:
-            assert dying.poll() is living.poll() is None
-            time.sleep(0.05)
+        wait_for(temp, living, dying)
         dying.kill()
         dying.wait()
         with verifying(broken, temp) as third:
@@ -280,9 +277,11 @@ def verifying(mar: Path, temp: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
+def wait_for(temp: Path, *processes: subprocess.Popen[str]) -> None:
+    """Wait until the handlers of so many `verify` run."""
+    while len([*temp.glob("marwright-verify-*/tmp/up")]) < len(processes):
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
