@@ -340,7 +340,7 @@ def test_what_happens_to_a_running_server_is_told_as_what_it_is(tmp_path):
         said = until(process, "Ctrl-C")
         assert f"left out: {store}/a_twin.mar: echo 1.0 is echo.mar already" in said
         for name in (".hidden.mar", "echo.mar~", "upper.MAR"):
-            assert f"not served: {store}/{name}: is no archive\n" in said
+            assert f"not served: {store}/{name}: is no archive: `rm " in said
         assert "echo 1.0: READY with 1 worker" in said
         record = read_record(Home(path=root / HOME))
         [worker] = workers(record)
