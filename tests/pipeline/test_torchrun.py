@@ -108,7 +108,7 @@ def test_another_number_of_processes_is_refused(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raise OSError('seeded fault')", "process 1 .* OSError: seeded"),
+        ("raise KeyError('seeded fault')", "process 1 .* KeyError: 'seeded"),
         ("os._exit(9)", "no process said why|Connection (closed|reset) by peer"),
         ("from recipes.errors import DataError; raise DataError('mend me')", "^mend me$"),
     ],
