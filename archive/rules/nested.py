@@ -215,7 +215,7 @@ class _Inflate(Protocol):
 
 @contextmanager
 def unpacked(file: IO[bytes], start: bytes, budget: Budget) -> Iterator[IO[bytes] | None]:
-    """Give what a compressed stream holds, as far as it can be read; None for what is none."""
+    """Yield what a compressed stream holds, up to where it is damaged; None for any other file."""
     make = next((make for begins, make in _STREAMS if start.startswith(begins)), None)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
         size = 0
