@@ -60,7 +60,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _sentence(error: OSError, places: tuple[Path, ...]) -> str:
-    what = error.strerror or str(error)
+    # Libraries raise their own without a number; its type says what it is then.
+    what = error.strerror or f"{type(error).__name__}: {error}"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     if error.errno in _FULL and not where and (full := _full(*places, _temporary())):
         where = f"{full}: "

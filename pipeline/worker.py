@@ -46,13 +46,14 @@ def main(path: Path) -> int:
         # Whatever it is: the process that waits for this one has nothing else to go by.
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            known: MarwrightError | None = machine_error(error, job.out)
-            if known is None and isinstance(error, MarwrightError):
-                known = error
-            if known is not None:
-                tell(error=str(known), exit_code=known.exit_code)
+            rank = os.environ["RANK"]
+            if refused := machine_error(error, job.out):
+                # One process of many, perhaps of one machine of many.
+                tell(error=f"process {rank}: {refused}", exit_code=refused.exit_code)
+            elif isinstance(error, MarwrightError):
+                tell(error=str(error), exit_code=error.exit_code)
             else:
-                tell(crash=f"{type(error).__name__}: {error}", rank=os.environ["RANK"])
+                tell(crash=f"{type(error).__name__}: {error}", rank=rank)
             return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def read_settings(path: Path) -> dict[str, str]:
         raise ServeError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ServeError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
-    if lines and lines[0].startswith("\ufeff"):
+    if lines and lines[0].encode().startswith(codecs.BOM_UTF8):
         raise ServeError(
             f"{path}:1: begins with a byte order mark, which Java takes for a key: save it without"
         )

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -112,11 +113,13 @@ def test_what_is_current_needs_no_room_and_no_permission(project: Path) -> None:
 @mounts
 @pytest.mark.torch
 def test_a_disk_without_room_for_what_a_server_unpacks(built_project: Path, tmp_path: Path) -> None:
-    project = Path(shutil.copytree(built_project, tmp_path / "project"))
     big = write_mar(tmp_path / "big.mar", extra={"weights": bytes(3 << 20)})
-    big.rename(project / "model_store" / "big.mar")
-    write_root(project, free_ports())
-    done = on_disk(project, "build/serve", "size=2m", "serve")
+    # A long path would send what a server unpacks to another disk: see `short_folder`.
+    with tempfile.TemporaryDirectory(prefix="room-", dir="/tmp") as short:
+        project = Path(shutil.copytree(built_project, Path(short) / "project"))
+        shutil.move(big, project / "model_store" / "big.mar")
+        write_root(project, free_ports())
+        done = on_disk(project, "build/serve", "size=2m", "serve")
     assert done.stdout.endswith("code 11\n"), done
     assert "the archives unpack to 3." in done.stderr
     assert "free some space, or serve fewer" in done.stderr

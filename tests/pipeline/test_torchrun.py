@@ -14,7 +14,7 @@ import pytest
 from ci.prove.project import copy_project
 from pipeline.step import Job
 from pipeline.torchrun import OPTIONS, ProcessError, train_together
-from recipes.errors import DataError
+from recipes.errors import DataError, MachineError, MarwrightError, TrainError
 from recipes.load import load_recipe
 from recipes.types import Recipe, varied
 from tests.projects import ROOT
@@ -106,14 +106,18 @@ def test_another_number_of_processes_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "said", "kind"),
     [
-        ("raise KeyError('seeded fault')", "process 1 .* KeyError: 'seeded"),
-        ("os._exit(9)", "no process said why|Connection (closed|reset) by peer"),
-        ("from recipes.errors import DataError; raise DataError('mend me')", "^mend me$"),
+        ("raise KeyError('seeded fault')", "process 1 .* KeyError: 'seeded", TrainError),
+        ("raise OSError('seeded fault')", "^process 1: OSError: seeded fault", MachineError),
+        ("raise OSError(28, 'No space left')", "^process 1: No space left", MachineError),
+        ("os._exit(9)", "no process said why|Connection (closed|reset) by peer", TrainError),
+        ("from recipes.errors import DataError as E; raise E('mend me')", "^mend me$", DataError),
     ],
 )  # fmt: skip
-def test_one_that_fails_ends_all(tmp_path: Path, fault: str, said: str) -> None:
+def test_one_that_fails_ends_all(
+    tmp_path: Path, fault: str, said: str, kind: type[MarwrightError]
+) -> None:
     root = tmp_path / "project"
     copy_project(ROOT, root, models=())
     (root / "user").mkdir(exist_ok=True)
@@ -136,8 +140,7 @@ def test_one_that_fails_ends_all(tmp_path: Path, fault: str, said: str) -> None:
     recipe = diabetes(fit__processes=2, model__factory="user/net.py", model__params={})
     with pytest.raises(ProcessError, match=said) as raised:
         train_together(job(recipe, tmp_path, root))
-    expected = DataError if said == "^mend me$" else ProcessError
-    assert raised.value.exit_code == expected.exit_code
+    assert raised.value.exit_code == kind.exit_code
 
 
 def test_they_end_with_the_one_that_started_them(tmp_path: Path) -> None:
