@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ci.kernels import FIXED, kernels
 from ci.prove.project import command, copy_project, table
-from pipeline.isa import LEVELS, VARIABLE, level_environment
-from pipeline.layout import Layout
-from pipeline.listing import facts_of
+from marwright.pipeline.isa import LEVELS, VARIABLE, level_environment
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.listing import facts_of
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = (1, 2)

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from ci.prove.project import command, copy_project
 
 ROOT = Path(__file__).resolve().parent.parent

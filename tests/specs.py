@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.spec import TableSpec
+from marwright.runtime.spec import TableSpec
 
 
 def numbers(

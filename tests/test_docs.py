@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recipes import errors
-from recipes.errors import MarwrightError
-from recipes.types import Recipe
+from marwright.recipe import errors
+from marwright.recipe.errors import MarwrightError
+from marwright.recipe.types import Recipe
 from tests.projects import ROOT
 
 PAGES = tuple(

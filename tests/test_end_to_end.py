@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, r2_score
 
-from pipeline.serving.ports import free_ports
-from pipeline.serving.server import Server
-from recipes.load import load_recipe
-from recipes.types import Recipe
+from marwright.pipeline.serving.ports import free_ports
+from marwright.pipeline.serving.server import Server
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe
 from tests.projects import ROOT
-from train.data import open_dataset
-from train.types import Splits
+from marwright.train.data import open_dataset
+from marwright.train.types import Splits
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx, pytest.mark.serve]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.predict import predict
-from pipeline.serving.ports import Ports, free_ports
-from recipes.errors import ServeError
+from marwright.pipeline.predict import predict
+from marwright.pipeline.serving.ports import Ports, free_ports
+from marwright.recipe.errors import ServeError
 from tests.servers import ROOT, write_mar, write_root
 
 # env.sh is sourced by a person's own shell; not every machine has both.

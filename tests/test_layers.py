@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.sources import SourceReader
+from marwright.archive.sources import SourceReader
 from tests.projects import ROOT
 
 # Each room may import itself and those before it; handlers import handlers only.

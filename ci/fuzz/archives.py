@@ -18,9 +18,9 @@ import zlib
 from collections import OrderedDict
 from pathlib import Path
 
-from archive import verify
-from archive.container.open import open_archive
-from recipes.errors import VerifyError
+from marwright.archive import verify
+from marwright.archive.container.open import open_archive
+from marwright.recipe.errors import VerifyError
 
 _HANDLER = b"def handle(data, context):\n    return [b'ok'] * len(data or ())\n"
 _CONFIG = b"minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nhandler:\n  top_k: 3\n"

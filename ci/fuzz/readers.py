@@ -22,10 +22,10 @@ from ci.prove.bombs import (
     noise,
     png,
 )
-from handlers.images.formats import format_of
-from handlers.read import read_image, read_table, read_text
-from handlers.request import BadRequest, body_of, json_error
-from handlers.spec import ImageSpec, TableSpec, TextSpec
+from marwright.runtime.images.formats import format_of
+from marwright.runtime.read import read_image, read_table, read_text
+from marwright.runtime.request import BadRequest, body_of, json_error
+from marwright.runtime.spec import ImageSpec, TableSpec, TextSpec
 
 _IMAGE = ImageSpec(
     channels=3, height=8, width=8, fit="crop", interpolation="bilinear", mean=(0.5,) * 3,

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from ci.prove.project import table
-from recipes.load import load_recipe
-from recipes.types import Recipe
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe
 
 TITLE = "The shipped settings, chosen on the validation split"
 _SEEDS = range(5)
@@ -81,13 +81,13 @@ def with_settings(recipe: Recipe, settings: Settings, seed: int) -> Recipe:
 
 def validation_loss(path: Path, settings: Settings, seed: int) -> float:
     """Train once and return the best validation loss. The test split is not even encoded."""
-    from train.checkpoint import outputs_of
-    from train.data import open_dataset
-    from train.fit import fit
-    from train.machine import set_determinism
-    from train.model import build_model
-    from train.preprocess import fit_preprocess
-    from train.run import tensors_of
+    from marwright.train.checkpoint import outputs_of
+    from marwright.train.data import open_dataset
+    from marwright.train.fit import fit
+    from marwright.train.machine import set_determinism
+    from marwright.train.model import build_model
+    from marwright.train.preprocess import fit_preprocess
+    from marwright.train.run import tensors_of
 
     recipe = with_settings(load_recipe(path), settings, seed)
     set_determinism(seed, recipe.fit.threads)

@@ -16,9 +16,9 @@ LIMIT = 1.0
 
 def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Read each image as a request, three times, and take the median of CPU times."""
-    from handlers.read import read_image
-    from handlers.request import BadRequest
-    from handlers.spec import ImageSpec
+    from marwright.runtime.read import read_image
+    from marwright.runtime.request import BadRequest
+    from marwright.runtime.spec import ImageSpec
 
     spec = ImageSpec(
         channels=3, height=224, width=224, fit="crop", interpolation="bilinear",

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from archive.onnx_session import open_session
+from marwright.archive.onnx_session import open_session
 from ci.prove.project import copy_project, run, table
-from recipes.load import load_recipe
-from train.checkpoint import META
-from train.data import open_trained_dataset
-from train.tensors import inputs_of, targets_of
-from train.types import read_meta
+from marwright.recipe.load import load_recipe
+from marwright.train.checkpoint import META
+from marwright.train.data import open_trained_dataset
+from marwright.train.tensors import inputs_of, targets_of
+from marwright.train.types import read_meta
 
 TITLE = "A ResNet-18 in float32, bfloat16 and int8"
 _RUNS = 31

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from archive.container.open import open_archive
-from archive.contents import read_contents
-from archive.files import sha256_file
-from archive.verify import verify
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import read_contents
+from marwright.archive.files import sha256_file
+from marwright.archive.verify import verify
 from ci.prove.project import command, copy_project, run, set_value, table
-from pipeline.build import damaged, locked
-from pipeline.layout import Layout
-from pipeline.plan import STEPS
+from marwright.pipeline.build import damaged, locked
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.plan import STEPS
 
 TITLE = "50 kills"
 KILLS = 50

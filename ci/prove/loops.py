@@ -26,13 +26,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from recipes.load import load_recipe
-from recipes.types import Recipe, varied
-from train.fit import fit
-from train.loop.batches import EVALUATED, Split
-from train.machine import set_determinism
-from train.metrics import Pair
-from train.run import Ready, prepare, tensors_of
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe, varied
+from marwright.train.fit import fit
+from marwright.train.loop.batches import EVALUATED, Split
+from marwright.train.machine import set_determinism
+from marwright.train.metrics import Pair
+from marwright.train.run import Ready, prepare, tensors_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -29,8 +29,8 @@ def handle(data, context):
 
 def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Send what is worst for memory, then an ordinary request; report the peak of each process."""
-    from pipeline.serving.ports import free_ports
-    from pipeline.serving.server import Server
+    from marwright.pipeline.serving.ports import free_ports
+    from marwright.pipeline.serving.server import Server
 
     store = folder / "store"
     _write(store / "echo.mar")

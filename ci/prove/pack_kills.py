@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.container.open import open_archive
-from archive.contents import read_contents
-from archive.write import SUFFIXES, ArchiveFormat
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import read_contents
+from marwright.archive.write import SUFFIXES, ArchiveFormat
 from ci.prove.payload import write_payload
 from ci.prove.project import command, table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from ci.prove.project import copy_project, run, table
 
 TITLE = "Two builds in other folders, time zones and years"

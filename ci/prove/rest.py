@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from ci.prove.project import run
-from pipeline.serving.ports import free_ports
-from pipeline.serving.server import Server
-from recipes.load import load_recipe
-from train.data import open_dataset
+from marwright.pipeline.serving.ports import free_ports
+from marwright.pipeline.serving.server import Server
+from marwright.recipe.load import load_recipe
+from marwright.train.data import open_dataset
 
 TITLE = "REST answers"
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from ci.prove.project import command, copy_project, run, table
 
 TITLE = "20 kills of trainings"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean, median
 
-from archive.types import read_json
+from marwright.archive.types import read_json
 from ci.prove.project import run, table
-from pipeline.steps.report import study_file
-from recipes.load import load_recipes
-from recipes.types import MAIN_METRIC
-from report.study import Row, rows_of
-from train.record import StudyReport
+from marwright.pipeline.steps.report import study_file
+from marwright.recipe.load import load_recipes
+from marwright.recipe.types import MAIN_METRIC
+from marwright.report.study import Row, rows_of
+from marwright.train.record import StudyReport
 
 TITLE = "Metrics on the test split over 5 training seeds"
 

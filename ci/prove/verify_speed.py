@@ -7,9 +7,9 @@ import statistics
 import time
 from pathlib import Path
 
-from archive.container.open import open_archive
-from archive.pack import pack
-from archive.verify import verify
+from marwright.archive.container.open import open_archive
+from marwright.archive.pack import pack
+from marwright.archive.verify import verify
 from ci.prove.payload import write_payload
 from ci.prove.project import table
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from archive.types import (
+from marwright.archive.types import (
     FORMAT,
     INVENTORY,
     MANIFEST,

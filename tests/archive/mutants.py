@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS
+from marwright.archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS
 from tests.archive.tiny import edited, edited_json, edited_manifest, members_of, rewrite
 
 if TYPE_CHECKING:

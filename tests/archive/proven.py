@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from archive.golden import golden_members
-from archive.model_config import handler_options
-from archive.proven import pack_proven
-from recipes.types import Recipe
+from marwright.archive.golden import golden_members
+from marwright.archive.model_config import handler_options
+from marwright.archive.proven import pack_proven
+from marwright.recipe.types import Recipe
 from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
-from train.checkpoint import load_checkpoint, outputs_of
-from train.leakage import duplicates
-from train.model import build_model
-from train.preprocess import fit_preprocess
-from train.run import learn
-from train.samples import ImageSamples, Samples, TableSamples
-from train.splits import split
-from train.tensors import inputs_of
-from train.trace import trace
-from train.types import NOTHING, Meta, Opened, Splits
+from marwright.train.checkpoint import load_checkpoint, outputs_of
+from marwright.train.leakage import duplicates
+from marwright.train.model import build_model
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.run import learn
+from marwright.train.samples import ImageSamples, Samples, TableSamples
+from marwright.train.splits import split
+from marwright.train.tensors import inputs_of
+from marwright.train.trace import trace
+from marwright.train.types import NOTHING, Meta, Opened, Splits
 
 # How closely golden outputs must be met.
 ATOL, RTOL = 1e-5, 1e-6

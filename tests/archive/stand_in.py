@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from archive import probe
+from marwright.archive import probe
 
 _PROGRAM = """
 import json, os, struct, sys

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from archive import card as cards
-from archive.card import Card, Member, difference, read_card
-from archive.container.open import open_archive
-from archive.container.types import Container
-from archive.container.writer import Content
-from archive.files import sha256_file
-from archive.types import GOLDEN_INDEX, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF, to_json
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
-from recipes.errors import VerifyError
+from marwright.archive import card as cards
+from marwright.archive.card import Card, Member, difference, read_card
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.types import Container
+from marwright.archive.container.writer import Content
+from marwright.archive.files import sha256_file
+from marwright.archive.types import GOLDEN_INDEX, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF, to_json
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
+from marwright.recipe.errors import VerifyError
 from tests.archive.tiny import (
     edited,
     edited_json,

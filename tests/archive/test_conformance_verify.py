@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from archive.store import publish
-from archive.verify import verify
-from pipeline.cli import main
-from recipes.errors import StoreError
+from marwright.archive.store import publish
+from marwright.archive.verify import verify
+from marwright.pipeline.cli import main
+from marwright.recipe.errors import StoreError
 from tests.archive.theirs import archived
 from tests.archive.tiny_models import write_models
 

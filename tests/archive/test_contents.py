@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from archive.container.open import open_archive
-from archive.contents import Contents, read_contents
-from archive.types import FORMAT, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF
-from archive.write import write_archive, write_members
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import Contents, read_contents
+from marwright.archive.types import FORMAT, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF
+from marwright.archive.write import write_archive, write_members
 from tests.archive.tiny import (
     answers_report,
     edited_json,

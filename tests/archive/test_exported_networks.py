@@ -19,13 +19,13 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.utils.checkpoint import checkpoint
 
-from archive.onnx_export import export_onnx
-from archive.parity.backends import onnx_backend, reference_backend, traced_backend
-from recipes.errors import ExportError
-from train.examples import drawn
-from train.export_error import told_as_export_error
-from train.inference import for_inference
-from train.trace import trace
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.backends import onnx_backend, reference_backend, traced_backend
+from marwright.recipe.errors import ExportError
+from marwright.train.examples import drawn
+from marwright.train.export_error import told_as_export_error
+from marwright.train.inference import for_inference
+from marwright.train.trace import trace
 
 pytestmark = [
     pytest.mark.torch,

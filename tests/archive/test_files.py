@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import replacing, replacing_folder, sha256_file, sync, write_bytes
+from marwright.archive.files import replacing, replacing_folder, sha256_file, sync, write_bytes
 from tests.archive.tiny import ROOT
 
 OLD = b"the old file, which someone still needs"

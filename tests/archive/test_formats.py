@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from archive.pack import pack
-from archive.run import Answer, run
-from archive.types import Packed
-from archive.write import FORMATS
-from pipeline.serving import server as serving
-from pipeline.serving.ports import free_ports
-from pipeline.serving.server import Server
-from pipeline.serving.stored import Shelf, StoredModel
+from marwright.archive.pack import pack
+from marwright.archive.run import Answer, run
+from marwright.archive.types import Packed
+from marwright.archive.write import FORMATS
+from marwright.pipeline.serving import server as serving
+from marwright.pipeline.serving.ports import free_ports
+from marwright.pipeline.serving.server import Server
+from marwright.pipeline.serving.stored import Shelf, StoredModel
 from tests.archive.tiny_models import LABELS, write_models
 from tests.archive.unproven import make
 

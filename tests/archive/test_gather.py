@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from archive.gather import Members, split_commas
-from recipes.errors import PackError
+from marwright.archive.gather import Members, split_commas
+from marwright.recipe.errors import PackError
 
 
 @pytest.fixture(autouse=True)

@@ -17,15 +17,15 @@ from safetensors.torch import load
 from torch import nn
 
 import handlers
-from archive.golden import _chosen, golden_members
-from archive.model_config import handler_options
-from archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
-from recipes.errors import PackError
+from marwright.archive.golden import _chosen, golden_members
+from marwright.archive.model_config import handler_options
+from marwright.archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
+from marwright.recipe.errors import PackError
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread
 from tests.archive.tiny import LABELS, image_recipe
-from train.samples import ImageSamples
-from train.tensors import inputs_of
-from train.types import Splits
+from marwright.train.samples import ImageSamples
+from marwright.train.tensors import inputs_of
+from marwright.train.types import Splits
 
 pytestmark = pytest.mark.torch
 

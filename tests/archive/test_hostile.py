@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.verify import verify
-from pipeline.verify_files import verify_files
-from recipes.errors import VerifyError
+from marwright.archive.verify import verify
+from marwright.pipeline.verify_files import verify_files
+from marwright.recipe.errors import VerifyError
 from tests.archive.container.zips import zip_of
 from tests.archive.hostile import ALL, CASES, Hostile
 

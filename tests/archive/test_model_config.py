@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from archive.model_config import handler_options, model_config
-from recipes.load import load_recipe
-from recipes.types import Recipe
+from marwright.archive.model_config import handler_options, model_config
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe
 from tests.archive.tiny import ROOT, image_recipe, table_recipe
 
 SHIPPED = [load_recipe(path) for path in sorted((ROOT / "recipes").glob("*.toml"))]

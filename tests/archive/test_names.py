@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.names import collisions, is_plain
+from marwright.archive.names import collisions, is_plain
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from archive import onnx_export
-from archive.onnx_export import ONNX, ORIGIN, copy_with_side_file, export_onnx
-from recipes.errors import ExportError
-from train.models import mlp, small_cnn
+from marwright.archive import onnx_export
+from marwright.archive.onnx_export import ONNX, ORIGIN, copy_with_side_file, export_onnx
+from marwright.recipe.errors import ExportError
+from marwright.train.models import mlp, small_cnn
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

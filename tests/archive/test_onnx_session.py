@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from archive.onnx_session import open_session, told
+from marwright.archive.onnx_session import open_session, told
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.types import INVENTORY, MANIFEST, Inventory, read_json
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat
+from marwright.archive.container.open import open_archive
+from marwright.archive.types import INVENTORY, MANIFEST, Inventory, read_json
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat
 from tests.archive.unproven import (
     CLASS,
     HANDLE,

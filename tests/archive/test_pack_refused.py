@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat
-from recipes.errors import PackError
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat
+from marwright.recipe.errors import PackError
 from tests.archive.tiny import ROOT
 from tests.archive.unproven import HANDLE, OWN, described, image, make, members, packing, refusal
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archive import probe, running
-from archive.container.open import open_archive
-from archive.contents import read_contents
-from archive.golden_check import read_golden, same
-from archive.probing import Probe
+from marwright.archive import probe, running
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import read_contents
+from marwright.archive.golden_check import read_golden, same
+from marwright.archive.probing import Probe
 from tests.archive.mutants import (
     MUTANTS,
     SAMPLES,

@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from archive.probe import Result, open_payload, payload_kind
+from marwright.archive.probe import Result, open_payload, payload_kind
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

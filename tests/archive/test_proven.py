@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from archive.manifest import ARCHIVER
-from archive.sources import SourceReader
-from archive.types import GOLDEN, INVENTORY, MANIFEST, PROOF, Inventory, Proof
-from handlers.spec import load_spec
-from recipes.errors import PackError
-from recipes.types import canonical
+from marwright.archive.manifest import ARCHIVER
+from marwright.archive.sources import SourceReader
+from marwright.archive.types import GOLDEN, INVENTORY, MANIFEST, PROOF, Inventory, Proof
+from marwright.runtime.spec import load_spec
+from marwright.recipe.errors import PackError
+from marwright.recipe.types import canonical
 from tests.archive.tiny import (
     LABELS,
     ROOT,

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from archive.requirements import Requirements, read_requirements, requirement_notes
+from marwright.archive.requirements import Requirements, read_requirements, requirement_notes
 
 
 def read(data: str | bytes, members: dict[str, bytes] | None = None) -> Requirements:

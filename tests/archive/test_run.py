@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from archive.run import Answer, run
-from archive.types import INVENTORY
-from archive.write import FORMATS, ArchiveFormat, write_members
-from recipes.errors import VerifyError
+from marwright.archive.run import Answer, run
+from marwright.archive.types import INVENTORY
+from marwright.archive.write import FORMATS, ArchiveFormat, write_members
+from marwright.recipe.errors import VerifyError
 from tests.archive.rules.pickled import CWD, Foreign
 from tests.archive.tiny import edited, members_of
 from tests.archive.unproven import HANDLE, make, packing

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from archive.sources import SourceReader
-from recipes.errors import PackError
+from marwright.archive.sources import SourceReader
+from marwright.recipe.errors import PackError
 from tests.archive.tiny import ROOT
 
 
@@ -172,7 +172,7 @@ def test_digest_knows_the_type_of_a_number(tmp_path: Path) -> None:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were parsed, in order."""
-    from archive import sources
+    from marwright.archive import sources
 
     done: list[str] = []
     parse = sources._parse

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from archive.rules.imports import CERTAIN, HANDLED, MAYBE
-from archive.sources import Closure, SourceReader
-from pipeline.keys import _DISTRIBUTIONS, installed_versions
-from recipes.errors import PackError
+from marwright.archive.rules.imports import CERTAIN, HANDLED, MAYBE
+from marwright.archive.sources import Closure, SourceReader
+from marwright.pipeline.keys import _DISTRIBUTIONS, installed_versions
+from marwright.recipe.errors import PackError
 from tests.archive.test_sources import ONE, PACKAGE, files_of, project
 from tests.archive.tiny import ROOT
 

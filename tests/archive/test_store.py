@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from archive.container.writer import Content
-from archive.files import replacing
-from archive.manifest import ManifestModel
-from archive.store import Refused, list_store, publish, read_model, removal
-from archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
-from recipes.errors import StoreError, VerifyError
+from marwright.archive.container.writer import Content
+from marwright.archive.files import replacing
+from marwright.archive.manifest import ManifestModel
+from marwright.archive.store import Refused, list_store, publish, read_model, removal
+from marwright.archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
+from marwright.recipe.errors import StoreError, VerifyError
 from tests.archive.tiny import edited_manifest, members_of, rewrite, verified
 from tests.servers import write_mar
 

@@ -11,20 +11,20 @@ import torch
 from msgspec import structs
 from safetensors.torch import load
 
-from archive.answers.check import served_exports
-from archive.golden import golden_members
-from archive.model_config import handler_options
-from archive.onnx_export import export_onnx
-from archive.types import GOLDEN_INDEX, GOLDEN_TENSORS
-from archive.verify import verify
-from handlers.preprocess import text_bytes
-from handlers.spec import TextSpec
+from marwright.archive.answers.check import served_exports
+from marwright.archive.golden import golden_members
+from marwright.archive.model_config import handler_options
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.types import GOLDEN_INDEX, GOLDEN_TENSORS
+from marwright.archive.verify import verify
+from marwright.runtime.preprocess import text_bytes
+from marwright.runtime.spec import TextSpec
 from tests.archive.answers.asked import checked
 from tests.archive.mutants import handler_with
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread, prove
 from tests.archive.tiny import members_of, rewrite
 from tests.train.texts import text_recipe, text_samples
-from train.tensors import inputs_of
+from marwright.train.tensors import inputs_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from archive.parity.types import ParityReport
-from archive.types import (
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.types import (
     AnswersReport,
     GoldenIndex,
     GoldenSample,

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from archive import probing, running
-from archive import verify as module
-from archive.container.writer import Content
-from archive.files import sha256_file
-from archive.store import publish
-from archive.types import (
+from marwright.archive import probing, running
+from marwright.archive import verify as module
+from marwright.archive.container.writer import Content
+from marwright.archive.files import sha256_file
+from marwright.archive.store import publish
+from marwright.archive.types import (
     GOLDEN,
     GOLDEN_INDEX,
     GOLDEN_TENSORS,
@@ -28,9 +28,9 @@ from archive.types import (
     PROOF,
     VerifyReport,
 )
-from archive.verify import verify
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
-from recipes.errors import StoreError, VerifyError
+from marwright.archive.verify import verify
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
+from marwright.recipe.errors import StoreError, VerifyError
 from tests.archive.stand_in import put, saying
 from tests.archive.tiny import ROOT, members_of, rewrite
 

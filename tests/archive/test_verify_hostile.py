@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import nn
 
-from archive.types import GOLDEN_INDEX, GOLDEN_TENSORS, MANIFEST, to_json
-from archive.write import write_members
+from marwright.archive.types import GOLDEN_INDEX, GOLDEN_TENSORS, MANIFEST, to_json
+from marwright.archive.write import write_members
 from tests.archive.tiny import ROOT
 
 pytestmark = pytest.mark.torch

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from archive.types import MANIFEST, VerifyReport, to_json
-from archive.verify import verify
-from archive.write import write_members
+from marwright.archive.types import MANIFEST, VerifyReport, to_json
+from marwright.archive.verify import verify
+from marwright.archive.write import write_members
 from tests.archive.mutants import SAMPLES, assert_caught, mutate
 from tests.archive.tiny import ROOT
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.contents import read_contents
-from archive.store import read_model
-from archive.types import WORKFLOW_INVENTORY, WORKFLOW_MANIFEST, Inventory, from_json
-from recipes.errors import VerifyError
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import read_contents
+from marwright.archive.store import read_model
+from marwright.archive.types import WORKFLOW_INVENTORY, WORKFLOW_MANIFEST, Inventory, from_json
+from marwright.recipe.errors import VerifyError
 from tests.archive.tiny import ROOT, members_of
 from tests.archive.unproven import make, packing
 from tests.archive.workflows import (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.types import WORKFLOW_MANIFEST
-from archive.verify import verify
-from pipeline.cli import main
+from marwright.archive.types import WORKFLOW_MANIFEST
+from marwright.archive.verify import verify
+from marwright.pipeline.cli import main
 from tests.archive.tiny import members_of
 from tests.archive.unproven import make
 from tests.archive.workflows import FLOW, OWN, SPEC, make_project

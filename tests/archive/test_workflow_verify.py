@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from archive import probing
-from archive.card import difference, read_card
-from archive.run import run
-from archive.types import INVENTORY, MANIFEST, PROOF, WORKFLOW_INVENTORY, WORKFLOW_MANIFEST
-from archive.verify import verify
-from pipeline.inspect import inspect
-from pipeline.layout import Layout
-from pipeline.verify_files import verify_files
-from recipes.errors import VerifyError
+from marwright.archive import probing
+from marwright.archive.card import difference, read_card
+from marwright.archive.run import run
+from marwright.archive.types import INVENTORY, MANIFEST, PROOF, WORKFLOW_INVENTORY, WORKFLOW_MANIFEST
+from marwright.archive.verify import verify
+from marwright.pipeline.inspect import inspect
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.verify_files import verify_files
+from marwright.recipe.errors import VerifyError
 from tests.archive.stand_in import put, saying
 from tests.archive.tiny import edited, members_of, rewrite
 from tests.archive.unproven import make, packing

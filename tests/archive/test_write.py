@@ -23,11 +23,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.container.open import open_archive
-from archive.container.stream import CHUNK
-from archive.container.writer import Content
-from archive.types import INVENTORY, Inventory
-from archive.write import (
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.stream import CHUNK
+from marwright.archive.container.writer import Content
+from marwright.archive.types import INVENTORY, Inventory
+from marwright.archive.write import (
     EPOCH,
     FORMATS,
     SUFFIXES,
@@ -36,7 +36,7 @@ from archive.write import (
     write_archive,
     write_members,
 )
-from recipes.errors import PackError
+from marwright.recipe.errors import PackError
 from tests.archive.tiny import ROOT
 
 MEMBERS: dict[str, Content] = {

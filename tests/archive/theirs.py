@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from archive.write import SUFFIXES
-from pipeline.cli import parser
+from marwright.archive.write import SUFFIXES
+from marwright.pipeline.cli import parser
 
 # The command's own entry point, one set of options after the other: it starts only once.
 ALL = """

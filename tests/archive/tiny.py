@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 
-from archive.parity.types import Case, ParityReport, Problem, Tolerance
-from archive.proven import pack_proven
-from archive.types import (
+from marwright.archive.parity.types import Case, ParityReport, Problem, Tolerance
+from marwright.archive.proven import pack_proven
+from marwright.archive.types import (
     GOLDEN,
     GOLDEN_INDEX,
     GOLDEN_TENSORS,
@@ -25,11 +25,11 @@ from archive.types import (
     VerifyReport,
     to_json,
 )
-from archive.write import write_archive, write_members
-from handlers.spec import ImageSpec, spec_to_dict
-from recipes.types import Recipe
+from marwright.archive.write import write_archive, write_members
+from marwright.runtime.spec import ImageSpec, spec_to_dict
+from marwright.recipe.types import Recipe
 from tests.specs import numbers
-from train.types import Meta
+from marwright.train.types import Meta
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("left", "right", "top")
@@ -247,7 +247,7 @@ def edited_manifest(mar: Path, **values: Any) -> dict[str, bytes]:
 
 def verified(mar: Path, **values: Any) -> VerifyReport:
     """The report of an archive that was found to be proven, but for the values given."""
-    from archive.files import sha256_file
+    from marwright.archive.files import sha256_file
 
     found: dict[str, Any] = {
         "sha256": sha256_file(mar), "size": mar.stat().st_size, "members": 3,

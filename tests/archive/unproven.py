@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.pack import pack
-from archive.types import INVENTORY, MANIFEST, Packed
-from recipes.errors import PackError
+from marwright.archive.container.open import open_archive
+from marwright.archive.pack import pack
+from marwright.archive.types import INVENTORY, MANIFEST, Packed
+from marwright.recipe.errors import PackError
 
 HANDLE = "def handle(data, context):\n    return data\n"
 CLASS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from archive.types import WORKFLOW_INVENTORY, WORKFLOW_MANIFEST, Packed
-from archive.workflow import pack_workflow
-from recipes.errors import PackError
+from marwright.archive.types import WORKFLOW_INVENTORY, WORKFLOW_MANIFEST, Packed
+from marwright.archive.workflow import pack_workflow
+from marwright.recipe.errors import PackError
 from tests.archive.unproven import make, packing
 
 SPEC = "models:\n  m1: {url: m1.mar}\n  m2: {url: m2.mar}\ndag:\n  pre: [m1]\n  m1: [m2]\n"

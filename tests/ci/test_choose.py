@@ -18,7 +18,7 @@ from ci.prove.choose import (
     validation_loss,
     with_settings,
 )
-from recipes.load import load_recipe
+from marwright.recipe.load import load_recipe
 from tests.projects import ROOT
 
 
@@ -71,7 +71,7 @@ def test_the_proof_fails_when_another_candidate_is_better(
 @pytest.mark.torch
 def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import train.data
-    from train.types import Opened
+    from marwright.train.types import Opened
 
     opened = train.data.open_dataset
 

@@ -9,7 +9,7 @@ import pytest
 
 from ci import isa
 from ci.isa import Run, main, other, prepare, processor_flags
-from pipeline.isa import LEVELS, VARIABLE
+from marwright.pipeline.isa import LEVELS, VARIABLE
 
 HERE = processor_flags()
 

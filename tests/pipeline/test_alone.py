@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alone import alone
-from recipes.errors import MarwrightError
+from marwright.pipeline.alone import alone
+from marwright.recipe.errors import MarwrightError
 
 HOLD = """
 import sys, time

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.body import read_body
-from recipes.errors import UsageError
+from marwright.pipeline.body import read_body
+from marwright.recipe.errors import UsageError
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"
 

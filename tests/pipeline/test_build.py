@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archive.files import sha256_file
-from archive.parity.inputs_file import read_inputs, write_inputs
-from archive.parity.types import ParityReport
-from archive.types import from_json
+from marwright.archive.files import sha256_file
+from marwright.archive.parity.inputs_file import read_inputs, write_inputs
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.types import from_json
 from tests.projects import ALL, archives, built, edit, make_project, pipeline, steps_run
 
 pytestmark = pytest.mark.torch

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from tests.projects import ALL, archives, built, edit, steps_run
 
 pytestmark = pytest.mark.torch

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.parity.inputs_file import read_inputs
-from archive.parity.types import ParityReport
-from archive.types import AnswersReport, from_json
+from marwright.archive.parity.inputs_file import read_inputs
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.types import AnswersReport, from_json
 from tests.projects import archives, built, edit, pipeline, steps_run
 
 pytestmark = pytest.mark.torch

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from ci.workflows import ROOT as HERE
-from pipeline.alone import project_lock
-from pipeline.clean import clean
-from pipeline.layout import Layout
-from pipeline.serve import HOME
-from pipeline.serving.folders import Home
-from pipeline.serving.ports import Ports
-from pipeline.serving.process import Birth, Record
-from recipes.errors import MarwrightError
+from marwright.pipeline.alone import project_lock
+from marwright.pipeline.clean import clean
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.serve import HOME
+from marwright.pipeline.serving.folders import Home
+from marwright.pipeline.serving.ports import Ports
+from marwright.pipeline.serving.process import Birth, Record
+from marwright.recipe.errors import MarwrightError
 from tests.projects import built, command, edit, pipeline
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data_files import DataFiles
-from recipes.errors import DataError
+from marwright.pipeline.data_files import DataFiles
+from marwright.recipe.errors import DataError
 
 
 def digest(root: Path, path: str = "data") -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import display as module
-from pipeline.display import Display, ShownStep
+from marwright.pipeline import display as module
+from marwright.pipeline.display import Display, ShownStep
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import doctor, java
-from pipeline.doctor import Row
-from recipes.errors import ServeError
+from marwright.pipeline import doctor, java
+from marwright.pipeline.doctor import Row
+from marwright.recipe.errors import ServeError
 
 
 def test_runs_without_an_environment(tmp_path):

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from archive.card import read_card
-from archive.files import sha256_file, write_bytes
-from archive.types import INVENTORY, MANIFEST, PROOF, to_json
-from pipeline.inspect import build_of, diff, inspect
-from pipeline.layout import Layout
-from pipeline.state import Output, Record, write_record
-from recipes.errors import VerifyError
+from marwright.archive.card import read_card
+from marwright.archive.files import sha256_file, write_bytes
+from marwright.archive.types import INVENTORY, MANIFEST, PROOF, to_json
+from marwright.pipeline.inspect import build_of, diff, inspect
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.state import Output, Record, write_record
+from marwright.recipe.errors import VerifyError
 from tests.archive.tiny import (
     edited_json,
     edited_manifest,

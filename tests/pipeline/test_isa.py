@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.isa import LEVELS, VARIABLE, level_environment
-from pipeline.keys import device_class
-from pipeline.run_step import step_environment
-from recipes.errors import MarwrightError
+from marwright.pipeline.isa import LEVELS, VARIABLE, level_environment
+from marwright.pipeline.keys import device_class
+from marwright.pipeline.run_step import step_environment
+from marwright.recipe.errors import MarwrightError
 
 
 def test_without_a_level_nothing_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

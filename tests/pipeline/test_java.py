@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import java
-from pipeline.java import find_java
-from recipes.errors import ServeError
+from marwright.pipeline import java
+from marwright.pipeline.java import find_java
+from marwright.recipe.errors import ServeError
 
 ROOT = Path(__file__).resolve().parents[2]
 

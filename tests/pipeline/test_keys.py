@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.keys import KeyMaker
-from pipeline.layout import Layout
-from pipeline.steps.train import STEP as TRAIN
-from recipes.load import load_recipe
-from recipes.types import varied
+from marwright.pipeline.keys import KeyMaker
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.steps.train import STEP as TRAIN
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import varied
 from tests.projects import ROOT
 
 

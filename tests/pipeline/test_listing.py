@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from archive.parity.types import Agreement
-from archive.types import to_json
-from pipeline.layout import Layout
-from pipeline.listing import facts_of
-from pipeline.state import Output, Record, write_record
+from marwright.archive.parity.types import Agreement
+from marwright.archive.types import to_json
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.listing import facts_of
+from marwright.pipeline.state import Output, Record, write_record
 from tests.archive.tiny import image_meta, parity_report
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.layout import Layout
-from pipeline.steps.report import study_key
-from recipes.load import load_recipe
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.steps.report import study_key
+from marwright.recipe.load import load_recipe
 from tests.projects import built, edit, make_project, pipeline, steps_run, tiny
 
 pytestmark = pytest.mark.torch

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import write_bytes
-from pipeline.exit_codes import EXIT_CODES
-from pipeline.machine import machine_error
-from pipeline.serving.ports import free_ports
-from recipes import errors
-from recipes.errors import DataError, ExportError, MarwrightError
+from marwright.archive.files import write_bytes
+from marwright.pipeline.exit_codes import EXIT_CODES
+from marwright.pipeline.machine import machine_error
+from marwright.pipeline.serving.ports import free_ports
+from marwright.recipe import errors
+from marwright.recipe.errors import DataError, ExportError, MarwrightError
 from tests.projects import ROOT, archives, command, edit, pipeline
 from tests.servers import write_mar, write_root
 

@@ -10,10 +10,10 @@ from typing import get_args
 
 import pytest
 
-from archive.manifest import Runtime
-from archive.write import FORMATS
-from pipeline import pack as module
-from pipeline.cli import main
+from marwright.archive.manifest import Runtime
+from marwright.archive.write import FORMATS
+from marwright.pipeline import pack as module
+from marwright.pipeline.cli import main
 from tests.archive.unproven import HANDLE, image, make, members
 from tests.projects import ROOT
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from marwright.pipeline.cli import main
 from tests.archive.unproven import HANDLE, make
 
 WORDS = ["pack", "--model-name", "tiny", "--version", "1.0", "--handler", "handler.py", "--force"]

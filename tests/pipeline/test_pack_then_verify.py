@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.contents import read_contents
-from archive.manifest import ManifestModel
-from archive.needed import import_notes
-from pipeline.cli import main
+from marwright.archive.container.open import open_archive
+from marwright.archive.contents import read_contents
+from marwright.archive.manifest import ManifestModel
+from marwright.archive.needed import import_notes
+from marwright.pipeline.cli import main
 from tests.archive.unproven import HANDLE, make
 
 STOCK = ["--handler", "image_classifier", "--serialized-file", "model.pt"]

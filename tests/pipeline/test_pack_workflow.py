@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
-from recipes.errors import PackError
+from marwright.pipeline.cli import main
+from marwright.recipe.errors import PackError
 from tests.archive.tiny import members_of
 from tests.archive.unproven import HANDLE, make
 from tests.archive.workflows import FLOW, OWN, SPEC, make_project

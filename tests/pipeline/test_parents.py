@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build import Trained
+from marwright.pipeline.build import Trained
 from tests.projects import edit, make_project, pipeline, steps_run, tiny
 
 pytestmark = pytest.mark.torch

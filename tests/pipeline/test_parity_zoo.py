@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.alone import alone
-from pipeline.layout import Layout
-from pipeline.parity_zoo import PAGE, TABLE, Limits, parity_zoo
-from recipes.errors import MarwrightError, UsageError
+from marwright.pipeline.alone import alone
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.parity_zoo import PAGE, TABLE, Limits, parity_zoo
+from marwright.recipe.errors import MarwrightError, UsageError
 
 pytestmark = pytest.mark.slow
 

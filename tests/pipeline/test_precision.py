@@ -16,20 +16,20 @@ import onnx
 import pytest
 import torch
 
-from archive.files import sha256_file
-from archive.parity.types import ParityReport
-from archive.quantise.types import QuantiseReport
-from archive.types import PROOF, AnswersReport, Proof, VerifyReport, from_json
-from pipeline.plan import STEPS
-from pipeline.step import Job
-from pipeline.steps import quantise
-from recipes.errors import ParityError
-from recipes.load import load_recipe
+from marwright.archive.files import sha256_file
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.quantise.types import QuantiseReport
+from marwright.archive.types import PROOF, AnswersReport, Proof, VerifyReport, from_json
+from marwright.pipeline.plan import STEPS
+from marwright.pipeline.step import Job
+from marwright.pipeline.steps import quantise
+from marwright.recipe.errors import ParityError
+from marwright.recipe.load import load_recipe
 from tests.archive.quantise.graphs import STAY_WIDE, chain, written
 from tests.projects import built, edit, steps_run
-from train.data import open_trained_dataset
-from train.tensors import inputs_of, targets_of
-from train.types import read_meta
+from marwright.train.data import open_trained_dataset
+from marwright.train.tensors import inputs_of, targets_of
+from marwright.train.types import read_meta
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

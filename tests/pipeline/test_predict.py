@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.predict import find_running, predict
-from pipeline.serve import HOME
-from pipeline.serving.folders import Home
-from pipeline.serving.ports import Ports, free_ports
-from pipeline.serving.process import Birth, Record
-from pipeline.serving.server import Server
-from recipes.errors import ServeError, UsageError
+from marwright.pipeline.predict import find_running, predict
+from marwright.pipeline.serve import HOME
+from marwright.pipeline.serving.folders import Home
+from marwright.pipeline.serving.ports import Ports, free_ports
+from marwright.pipeline.serving.process import Birth, Record
+from marwright.pipeline.serving.server import Server
+from marwright.recipe.errors import ServeError, UsageError
 from tests.servers import CANNOT_LOAD, write_mar, write_root
 
 PNG = b"\x89PNG\r\n\x1a\n"

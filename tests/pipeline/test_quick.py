@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archive.parity.inputs_file import read_inputs
-from archive.parity.types import ParityReport
-from archive.types import from_json
-from pipeline.plan import STEPS
+from marwright.archive.parity.inputs_file import read_inputs
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.types import from_json
+from marwright.pipeline.plan import STEPS
 from tests.projects import built, edit, pipeline, steps_run
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from tests.projects import built, edit, make_project, pipeline
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

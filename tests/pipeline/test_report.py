@@ -9,19 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from archive.parity.types import ParityReport, Problem
-from archive.types import to_json
-from pipeline.layout import Layout
-from pipeline.report import draw_failed, draw_index
-from pipeline.state import Output, Record, write_record
-from pipeline.step import Job
-from pipeline.steps import report as step
-from recipes.types import Recipe
+from marwright.archive.parity.types import ParityReport, Problem
+from marwright.archive.types import to_json
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.report import draw_failed, draw_index
+from marwright.pipeline.state import Output, Record, write_record
+from marwright.pipeline.step import Job
+from marwright.pipeline.steps import report as step
+from marwright.recipe.types import Recipe
 from tests.archive.tiny import answers_report, image_meta, image_recipe, parity_report
 from tests.report.html import links, words
 from tests.report.reports import quantised
 from tests.report.train_reports import classifier, regression
-from train.types import write_report
+from marwright.train.types import write_report
 
 INT8 = image_recipe(export={"precision": "int8"})
 WRONG: ParityReport = msgspec.structs.replace(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from ci.prove.project import command
 from tests.projects import TABLE, built, edit, make_project, pipeline
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipeline.cli import main
+from marwright.pipeline.cli import main
 from tests.archive.unproven import make, packing
 from tests.projects import ROOT
 

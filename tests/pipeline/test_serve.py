@@ -16,15 +16,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from pipeline import serve as front
-from pipeline.serve import HOME
-from pipeline.serving.examples import curl_line
-from pipeline.serving.folders import Home
-from pipeline.serving.ports import Ports, free_ports
-from pipeline.serving.process import Birth, Record, note_stop, read_record
-from pipeline.serving.server import Server
-from pipeline.serving.tokens import read_tokens
-from recipes.errors import ServeError
+from marwright.pipeline import serve as front
+from marwright.pipeline.serve import HOME
+from marwright.pipeline.serving.examples import curl_line
+from marwright.pipeline.serving.folders import Home
+from marwright.pipeline.serving.ports import Ports, free_ports
+from marwright.pipeline.serving.process import Birth, Record, note_stop, read_record
+from marwright.pipeline.serving.server import Server
+from marwright.pipeline.serving.tokens import read_tokens
+from marwright.recipe.errors import ServeError
 from tests.servers import CANNOT_LOAD, DIES, ROOT, write_mar, write_root
 
 GOLDEN = {

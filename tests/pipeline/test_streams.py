@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.streams import readable
+from marwright.pipeline.streams import readable
 from tests.projects import ROOT, archives, command, edit
 
 pytestmark = pytest.mark.torch

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from ci.prove.project import copy_project
-from pipeline.step import Job
-from pipeline.torchrun import OPTIONS, ProcessError, train_together
-from recipes.errors import DataError, MachineError, MarwrightError, TrainError
-from recipes.load import load_recipe
-from recipes.types import Recipe, varied
+from marwright.pipeline.step import Job
+from marwright.pipeline.torchrun import OPTIONS, ProcessError, train_together
+from marwright.recipe.errors import DataError, MachineError, MarwrightError, TrainError
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe, varied
 from tests.projects import ROOT
-from train.record import TrainReport
+from marwright.train.record import TrainReport
 
 pytestmark = pytest.mark.torch
 

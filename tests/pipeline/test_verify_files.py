@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from archive import probing
-from archive.files import sha256_file
-from archive.types import INVENTORY, PROOF
-from pipeline.verify_files import verify_files
-from recipes.errors import StoreError
+from marwright.archive import probing
+from marwright.archive.files import sha256_file
+from marwright.archive.types import INVENTORY, PROOF
+from marwright.pipeline.verify_files import verify_files
+from marwright.recipe.errors import StoreError
 from tests.archive.stand_in import put, saying
 from tests.archive.tiny import members_of, payload, rewrite
 from tests.projects import pipeline

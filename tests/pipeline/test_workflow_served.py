@@ -12,12 +12,12 @@ import httpx
 import pytest
 import torch
 
-from archive.pack import pack
-from archive.types import Packed
-from archive.verify import verify
-from archive.workflow import pack_workflow
-from pipeline.serving.ports import free_ports
-from pipeline.serving.server import Server
+from marwright.archive.pack import pack
+from marwright.archive.types import Packed
+from marwright.archive.verify import verify
+from marwright.archive.workflow import pack_workflow
+from marwright.pipeline.serving.ports import free_ports
+from marwright.pipeline.serving.server import Server
 from tests.servers import write_root
 
 pytestmark = [pytest.mark.torch, pytest.mark.serve]

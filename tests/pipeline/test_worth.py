@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from archive.files import sha256_file
+from marwright.archive.files import sha256_file
 from tests.projects import archives, built, edit, make_project, pipeline, steps_run
 from tests.report.html import words
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from PIL import Image
 
-from archive.parity.types import (
+from marwright.archive.parity.types import (
     Agreement,
     BackendName,
     Case,
@@ -26,7 +26,7 @@ from archive.parity.types import (
     Tolerance,
     Worst,
 )
-from archive.quantise.types import Attempt, LayerCost, QuantiseReport
+from marwright.archive.quantise.types import Attempt, LayerCost, QuantiseReport
 
 _LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LIMIT = 3.2e-5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from archive.types import AnswersReport
-from report.answers import answers_section
-from report.page import page_of
+from marwright.archive.types import AnswersReport
+from marwright.report.answers import answers_section
+from marwright.report.page import page_of
 from tests.archive.tiny import answers_report
 from tests.report.html import faults, words
 

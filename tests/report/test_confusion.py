@@ -7,11 +7,11 @@ import re
 import msgspec
 import pytest
 
-from report.confusion import confused, confusion, rows
-from report.page import Section, page_of
+from marwright.report.confusion import confused, confusion, rows
+from marwright.report.page import Section, page_of
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier
-from train.record import Classified
+from marwright.train.record import Classified
 
 
 def found(classes: int, right: float = 0.8) -> Classified:

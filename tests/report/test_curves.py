@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from markupsafe import Markup
 
-from report.curves import Curve, changes, curves, spans_powers
-from report.style import SECOND
+from marwright.report.curves import Curve, changes, curves, spans_powers
+from marwright.report.style import SECOND
 from tests.report.html import faults, words
 from tests.report.train_reports import epochs
-from train.record import Epoch
+from marwright.train.record import Epoch
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

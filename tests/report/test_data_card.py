@@ -6,12 +6,12 @@ import re
 
 import msgspec
 
-from report.data_card import data_section, ordered, rows
-from report.page import page_of
+from marwright.report.data_card import data_section, ordered, rows
+from marwright.report.page import page_of
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, troubled
-from train.record import DataCard, Duplicates, Pair
-from train.samples import Fault
+from marwright.train.record import DataCard, Duplicates, Pair
+from marwright.train.samples import Fault
 
 replace = msgspec.structs.replace
 

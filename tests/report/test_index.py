@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from report.index import Entry, write_index
+from marwright.report.index import Entry, write_index
 from tests.report.html import faults, links, words
 from tests.report.reports import failing, healthy
 

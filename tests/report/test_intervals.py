@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from report.intervals import wilson
+from marwright.report.intervals import wilson
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from report.limits import limits, r2_in_words
+from marwright.report.limits import limits, r2_in_words
 from tests.report.train_reports import classifier, regression, troubled
-from train.record import Bin, Classified, Predicted, TrainReport
+from marwright.train.record import Bin, Classified, Predicted, TrainReport
 
 replace = msgspec.structs.replace
 

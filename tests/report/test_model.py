@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from archive.types import to_json
-from recipes.errors import MarwrightError
-from report.model import write_model_page
+from marwright.archive.types import to_json
+from marwright.recipe.errors import MarwrightError
+from marwright.report.model import write_model_page
 from tests.archive.tiny import answers_report, image_recipe
 from tests.report.html import faults, words
 from tests.report.reports import quantised, reduced

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from report.numbers import count, listed, measured, number, plural, power, shape, size
+from marwright.report.numbers import count, listed, measured, number, plural, power, shape, size
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from report.page import Section, page_of, render, write_page
-from report.parity import parity_sections
+from marwright.report.page import Section, page_of, render, write_page
+from marwright.report.parity import parity_sections
 from tests.report.html import faults, links, words
 from tests.report.reports import failing, healthy
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from archive.parity.types import (
+from marwright.archive.parity.types import (
     BackendName,
     Case,
     Check,
@@ -22,10 +22,10 @@ from archive.parity.types import (
     Problem,
     Tolerance,
 )
-from archive.sources import SourceReader
-from report.page import page_of
-from report.parity import cases, figures, parity_sections, ratios, verdict
-from report.words import BACKENDS, CHECKS, KINDS
+from marwright.archive.sources import SourceReader
+from marwright.report.page import page_of
+from marwright.report.parity import cases, figures, parity_sections, ratios, verdict
+from marwright.report.words import BACKENDS, CHECKS, KINDS
 from tests.projects import ROOT
 from tests.report.html import faults, words
 from tests.report.reports import failing, healthy, reduced

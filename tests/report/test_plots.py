@@ -7,8 +7,8 @@ import re
 import pytest
 from markupsafe import Markup
 
-from archive.parity.types import Layer, Plot
-from report.plots import histogram, layers, scatter
+from marwright.archive.parity.types import Layer, Plot
+from marwright.report.plots import histogram, layers, scatter
 from tests.report.html import faults, words
 
 # Drawing takes seconds.

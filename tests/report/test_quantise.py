@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from archive.quantise.types import Attempt, LayerCost, QuantiseReport
-from report.page import page_of
-from report.quantise import quantise_section
+from marwright.archive.quantise.types import Attempt, LayerCost, QuantiseReport
+from marwright.report.page import page_of
+from marwright.report.quantise import quantise_section
 from tests.report.html import faults, words
 from tests.report.reports import quantised
 

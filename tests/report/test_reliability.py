@@ -7,9 +7,9 @@ import re
 import pytest
 from markupsafe import Markup
 
-from report.reliability import bars, reliability
+from marwright.report.reliability import bars, reliability
 from tests.report.html import faults, words
-from train.record import Bin
+from marwright.train.record import Bin
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

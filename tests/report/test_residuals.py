@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from report.residuals import against, histogram, residuals
+from marwright.report.residuals import against, histogram, residuals
 from tests.report.html import faults, words
 from tests.report.test_plots import bars, dots
 from tests.report.train_reports import regression

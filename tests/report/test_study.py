@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from recipes.types import OWN
-from report.page import page_of
-from report.study import study_section
+from marwright.recipe.types import OWN
+from marwright.report.page import page_of
+from marwright.report.study import study_section
 from tests.train.conftest import image_recipe
-from train.record import Studied, StudyReport
+from marwright.train.record import Studied, StudyReport
 
 pytestmark = pytest.mark.slow
 

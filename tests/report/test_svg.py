@@ -8,8 +8,8 @@ from markupsafe import Markup
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from report.style import BAD, CSS, VARIABLES
-from report.svg import drawing, inline
+from marwright.report.style import BAD, CSS, VARIABLES
+from marwright.report.svg import drawing, inline
 from tests.report.html import faults, words
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from report import tested
-from report.page import page_of
+from marwright.report import tested
+from marwright.report.page import page_of
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, replaced, troubled
-from train.record import Bin, Classified, ClassScore, Predicted, TrainReport
+from marwright.train.record import Bin, Classified, ClassScore, Predicted, TrainReport
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from report.page import page_of
-from report.train import train_sections
+from marwright.report.page import page_of
+from marwright.report.train import train_sections
 from tests.archive.tiny import image_recipe
 from tests.projects import ROOT
 from tests.report.html import faults, links, words
 from tests.report.train_reports import classifier, epochs, regression, replaced, troubled
-from train.record import TrainReport
+from marwright.train.record import TrainReport
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

@@ -7,12 +7,12 @@ import re
 import msgspec
 import pytest
 
-from report.page import page_of
-from report.training import training_section
-from report.words import metric_words
+from marwright.report.page import page_of
+from marwright.report.training import training_section
+from marwright.report.words import metric_words
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, epochs, regression, replaced, troubled
-from train.record import TrainReport
+from marwright.train.record import TrainReport
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

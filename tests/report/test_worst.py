@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from archive.parity.types import ParityReport, Worst
-from report.worst import bars, picture, worst_section
+from marwright.archive.parity.types import ParityReport, Worst
+from marwright.report.worst import bars, picture, worst_section
 from tests.report import reports
 from tests.report.html import words
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from report.page import page_of
-from report.wrong import table, wrong_section
+from marwright.report.page import page_of
+from marwright.report.wrong import table, wrong_section
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, troubled
-from train.record import TrainReport, Wrong
+from marwright.train.record import TrainReport, Wrong
 
 
 def html(report: TrainReport) -> str:

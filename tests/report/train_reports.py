@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.report.reports import picture
-from train.record import (
+from marwright.train.record import (
     Bin,
     Classified,
     ClassScore,
@@ -23,7 +23,7 @@ from train.record import (
     TrainReport,
     Wrong,
 )
-from train.samples import Fault
+from marwright.train.samples import Fault
 
 NO_DUPLICATES = Duplicates(exact=0, conflicting=0, leaked=0, near=0, compared=300, pairs=[])
 _ANIMALS = ("cat", "dog", "hedgehog", "long-tailed macaque", "ox", "quail", "newt", "wolf")

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from recipes.types import Recipe
-from train.samples import ImageSamples, Samples, TableSamples
-from train.types import Splits
+from marwright.recipe.types import Recipe
+from marwright.train.samples import ImageSamples, Samples, TableSamples
+from marwright.train.types import Splits
 
 RecipeMaker = Callable[..., Recipe]
 ModuleMaker = Callable[..., None]

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from recipes.errors import DataError
+from marwright.recipe.errors import DataError
 from tests.train.conftest import image_samples, table_samples
-from train.audit import SHOWN, audited, chosen, refusal, without
-from train.samples import Fault, ImageSamples, Samples, TableSamples
+from marwright.train.audit import SHOWN, audited, chosen, refusal, without
+from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples
 
 pytestmark = pytest.mark.torch
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from recipes.errors import TrainError
-from recipes.types import Recipe
+from marwright.recipe.errors import TrainError
+from marwright.recipe.types import Recipe
 from tests.train.conftest import (
     ModuleMaker,
     image_recipe,
@@ -22,17 +22,17 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.accepted import Measured, refusal
-from train.baseline import blind_answers, doubt_of_head, gain
-from train.leakage import duplicates
-from train.metrics import measured_on
-from train.models.mlp import build
-from train.paired import interval
-from train.preprocess import fit_preprocess
-from train.record import Classified, TrainReport
-from train.run import learn, train
-from train.scores import classified
-from train.types import NOTHING, Meta, Opened, read_meta
+from marwright.train.accepted import Measured, refusal
+from marwright.train.baseline import blind_answers, doubt_of_head, gain
+from marwright.train.leakage import duplicates
+from marwright.train.metrics import measured_on
+from marwright.train.models.mlp import build
+from marwright.train.paired import interval
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.record import Classified, TrainReport
+from marwright.train.run import learn, train
+from marwright.train.scores import classified
+from marwright.train.types import NOTHING, Meta, Opened, read_meta
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

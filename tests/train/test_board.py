@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from train.board import Board
-from train.record import Epoch
+from marwright.train.board import Board
+from marwright.train.record import Epoch
 
 pytestmark = pytest.mark.torch
 

@@ -14,10 +14,10 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.card import data_card
-from train.record import DataCard, Duplicates
-from train.samples import Fault, Samples
-from train.types import NOTHING, Opened
+from marwright.train.card import data_card
+from marwright.train.record import DataCard, Duplicates
+from marwright.train.samples import Fault, Samples
+from marwright.train.types import NOTHING, Opened
 
 NONE = Duplicates(exact=1, conflicting=0, leaked=0, near=0, compared=20, pairs=[])
 FAULTS = (Fault(where="a.png", what="the file is empty"),)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ci.prove.project import ROOMS
-from recipes.errors import TrainError
-from recipes.types import Recipe
+from marwright.recipe.errors import TrainError
+from marwright.recipe.types import Recipe
 from tests.projects import ROOT
 from tests.train.conftest import (
     ModuleMaker,
@@ -24,9 +24,9 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train import checkpoint as module
-from train.accepted import Measured
-from train.checkpoint import (
+from marwright.train import checkpoint as module
+from marwright.train.accepted import Measured
+from marwright.train.checkpoint import (
     LOSSES,
     META,
     WEIGHTS,
@@ -36,16 +36,16 @@ from train.checkpoint import (
     outputs_of,
     save_checkpoint,
 )
-from train.leakage import duplicates
-from train.learned import LEARNED
-from train.loop.run import Fitted
-from train.metrics import Evaluation
-from train.model import build_model
-from train.preprocess import fit_preprocess
-from train.record import Epoch
-from train.samples import Fault, Samples
-from train.splits import split
-from train.types import NOTHING, Checkpoint, Opened
+from marwright.train.leakage import duplicates
+from marwright.train.learned import LEARNED
+from marwright.train.loop.run import Fitted
+from marwright.train.metrics import Evaluation
+from marwright.train.model import build_model
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.record import Epoch
+from marwright.train.samples import Fault, Samples
+from marwright.train.splits import split
+from marwright.train.types import NOTHING, Checkpoint, Opened
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.errors import DataError
-from recipes.load import load_recipe
-from recipes.types import Recipe, varied
+from marwright.recipe.errors import DataError
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe, varied
 from tests.projects import ROOT
 from tests.train.conftest import (
     ModuleMaker,
@@ -23,9 +23,9 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.data import open_dataset, open_trained_dataset
-from train.samples import Fault, ImageSamples, Samples, TableSamples
-from train.types import Meta, Opened
+from marwright.train.data import open_dataset, open_trained_dataset
+from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples
+from marwright.train.types import Meta, Opened
 
 pytestmark = pytest.mark.torch
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from recipes.types import Transfer
+from marwright.recipe.types import Transfer
 from tests.train.conftest import image_recipe, table_recipe
-from train.describe import describe
-from train.models import small_cnn
-from train.models.torchvision import build
+from marwright.train.describe import describe
+from marwright.train.models import small_cnn
+from marwright.train.models.torchvision import build
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

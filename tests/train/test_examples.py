@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from handlers.spec import IDS, PADDING
-from train.examples import drawn, sizes, zeros
+from marwright.runtime.spec import IDS, PADDING
+from marwright.train.examples import drawn, sizes, zeros
 
 pytestmark = pytest.mark.torch
 

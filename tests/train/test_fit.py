@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import TrainError
-from recipes.types import Fit, Recipe
+from marwright.recipe.errors import TrainError
+from marwright.recipe.types import Fit, Recipe
 from tests.train.conftest import (
     ModuleMaker,
     image_recipe,
@@ -23,15 +23,15 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.data import open_dataset
-from train.fit import fit
-from train.loop.batches import Split, Tensors
-from train.loop.run import Fitted
-from train.machine import set_determinism
-from train.metrics import Evaluation, evaluate
-from train.model import build_model
-from train.preprocess import fit_preprocess
-from train.run import tensors_of
+from marwright.train.data import open_dataset
+from marwright.train.fit import fit
+from marwright.train.loop.batches import Split, Tensors
+from marwright.train.loop.run import Fitted
+from marwright.train.machine import set_determinism
+from marwright.train.metrics import Evaluation, evaluate
+from marwright.train.model import build_model
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.run import tensors_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
-from archive.parity.backends import eager_backend, reference_backend
-from recipes.errors import ExportError
-from train.inference import for_inference, inference
-from train.machine import set_determinism
-from train.places import made_at, noting_where_made
-from train.purity import refuse_changed
+from marwright.archive.parity.backends import eager_backend, reference_backend
+from marwright.recipe.errors import ExportError
+from marwright.train.inference import for_inference, inference
+from marwright.train.machine import set_determinism
+from marwright.train.places import made_at, noting_where_made
+from marwright.train.purity import refuse_changed
 
 pytestmark = [
     pytest.mark.torch,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import train.data
-from recipes.errors import DataError
-from recipes.types import Recipe
+from marwright.recipe.errors import DataError
+from marwright.recipe.types import Recipe
 from tests.train.conftest import ModuleMaker, image_recipe, image_samples, table_samples
-from train.data import open_dataset, open_trained_dataset
-from train.samples import ImageSamples, Samples, TextSamples
-from train.types import Meta
+from marwright.train.data import open_dataset, open_trained_dataset
+from marwright.train.samples import ImageSamples, Samples, TextSamples
+from marwright.train.types import Meta
 
 pytestmark = pytest.mark.usefixtures("calm_torch")
 

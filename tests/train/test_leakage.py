@@ -17,11 +17,11 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from tests.train.conftest import splits_by_place
-from train import leakage
-from train.datasets import diabetes, digits, wine
-from train.leakage import SHOWN, duplicates
-from train.samples import ImageSamples, Samples, TableSamples, TextSamples
-from train.types import Splits
+from marwright.train import leakage
+from marwright.train.datasets import diabetes, digits, wine
+from marwright.train.leakage import SHOWN, duplicates
+from marwright.train.samples import ImageSamples, Samples, TableSamples, TextSamples
+from marwright.train.types import Splits
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.errors import DataError
-from recipes.load import load_recipe
-from recipes.types import varied
+from marwright.recipe.errors import DataError
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import varied
 from tests.projects import ROOT
-from train.data import open_dataset
-from train.learned import known_before, learned_of, read_learned, write_learned
-from train.types import NOTHING
+from marwright.train.data import open_dataset
+from marwright.train.learned import known_before, learned_of, read_learned, write_learned
+from marwright.train.types import NOTHING
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recipes.errors import TrainError
-from train.machine import choose_device
+from marwright.recipe.errors import TrainError
+from marwright.train.machine import choose_device
 
 pytestmark = pytest.mark.torch
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import TrainError
-from recipes.types import MAIN_METRIC, Task
+from marwright.recipe.errors import TrainError
+from marwright.recipe.types import MAIN_METRIC, Task
 from tests.specs import numbers
-from train.loop.batches import Tensors
-from train.metrics import evaluate, loss_of
-from train.scores import BINS, classified, predicted
+from marwright.train.loop.batches import Tensors
+from marwright.train.metrics import evaluate, loss_of
+from marwright.train.scores import BINS, classified, predicted
 
 pytestmark = pytest.mark.torch
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import RecipeError
-from recipes.types import varied
+from marwright.recipe.errors import RecipeError
+from marwright.recipe.types import varied
 from tests.train.conftest import ModuleMaker, image_recipe, table_recipe
 from tests.train.texts import text_recipe
-from train.model import build_model
+from marwright.train.model import build_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -49,7 +49,7 @@ def test_what_is_built_trains_and_was_not_touched_by_the_trial() -> None:
         assert norm.num_batches_tracked == 0
     after = torch.get_rng_state()
     torch.manual_seed(0)
-    from train.models import small_cnn
+    from marwright.train.models import small_cnn
 
     small_cnn.build((1, 8, 8), 2, width=4)
     assert torch.equal(torch.get_rng_state(), after)
@@ -218,7 +218,7 @@ def test_a_network_that_masks_padding_is_taken(make_module: ModuleMaker) -> None
 
 
 def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
-    from train.models import text_cnn
+    from marwright.train.models import text_cnn
 
     states = []
     for build in (

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import ExportError
+from marwright.recipe.errors import ExportError
 from tests.projects import ROOT
-from train.models import small_cnn
-from train.precision import in_precision
-from train.trace import BATCHES, TRACED, check_traced, trace
+from marwright.train.models import small_cnn
+from marwright.train.precision import in_precision
+from marwright.train.trace import BATCHES, TRACED, check_traced, trace
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from handlers.preprocess import image_pixels
-from handlers.spec import ImageSpec, TableSpec
-from recipes.errors import DataError
+from marwright.runtime.preprocess import image_pixels
+from marwright.runtime.spec import ImageSpec, TableSpec
+from marwright.recipe.errors import DataError
 from tests.train.conftest import (
     image_recipe,
     image_samples,
@@ -20,10 +20,10 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train import preprocess
-from train.preprocess import fit_preprocess
-from train.samples import ImageSamples, TableSamples
-from train.tensors import inputs_of, targets_of
+from marwright.train import preprocess
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.samples import ImageSamples, TableSamples
+from marwright.train.tensors import inputs_of, targets_of
 
 pytestmark = pytest.mark.torch
 

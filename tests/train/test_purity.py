@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recipes.errors import ExportError
-from train.inference import for_inference
-from train.purity import refuse_changed, refuse_dependent, refuse_impure
+from marwright.recipe.errors import ExportError
+from marwright.train.inference import for_inference
+from marwright.train.purity import refuse_changed, refuse_dependent, refuse_impure
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

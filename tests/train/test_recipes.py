@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from ci.prove.project import copy_project
-from recipes.load import load_recipe
-from recipes.types import Recipe, varied
+from marwright.recipe.load import load_recipe
+from marwright.recipe.types import Recipe, varied
 from tests.projects import ROOT, pipeline
 from tests.train.datasets.test_torchvision import write_mnist, write_pets
-from train.models.torchvision import build
-from train.record import TrainReport
-from train.run import train
+from marwright.train.models.torchvision import build
+from marwright.train.record import TrainReport
+from marwright.train.run import train
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.images.formats import IMAGE_FORMATS, MEDIA_TYPES
-from handlers.request import BadRequest
+from marwright.runtime.images.formats import IMAGE_FORMATS, MEDIA_TYPES
+from marwright.runtime.request import BadRequest
 from tests.train.conftest import image_samples, table_samples
-from train.samples import ImageSamples, TableSamples
+from marwright.train.samples import ImageSamples, TableSamples
 
 COLOURS = ("red", "green")
 

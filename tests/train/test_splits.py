@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.errors import DataError
+from marwright.recipe.errors import DataError
 from tests.train.conftest import image_samples, table_samples
-from train.samples import ImageSamples, Samples, SplitName, TableSamples
-from train.splits import Fixed, decided, split
-from train.types import Splits
+from marwright.train.samples import ImageSamples, Samples, SplitName, TableSamples
+from marwright.train.splits import Fixed, decided, split
+from marwright.train.types import Splits
 
 SHARES: dict[str, Any] = {"validation": 0.15, "test": 0.2, "salt": ""}
 NAMES = get_args(SplitName)

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torchvision.models import resnet18
 
-from recipes.types import Transfer
-from train.models import mlp, small_cnn
-from train.stages import rate_of, set_training, stages_of, training_stages
+from marwright.recipe.types import Transfer
+from marwright.train.models import mlp, small_cnn
+from marwright.train.stages import rate_of, set_training, stages_of, training_stages
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from handlers.spec import ImageSpec
-from recipes.errors import TrainError
+from marwright.runtime.spec import ImageSpec
+from marwright.recipe.errors import TrainError
 from tests.train.conftest import image_recipe
-from train.models.torchvision import build
-from train.start import Source, from_file, from_torchvision, load_start
+from marwright.train.models.torchvision import build
+from marwright.train.start import Source, from_file, from_torchvision, load_start
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

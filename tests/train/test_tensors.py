@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from handlers.read import read_image, read_table
-from handlers.spec import ImageSpec, TableSpec
+from marwright.runtime.read import read_image, read_table
+from marwright.runtime.spec import ImageSpec, TableSpec
 from tests.train.conftest import (
     image_recipe,
     image_samples,
@@ -19,9 +19,9 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from train.preprocess import fit_preprocess
-from train.samples import ImageSamples
-from train.tensors import inputs_of, pixels_of, targets_of
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.samples import ImageSamples
+from marwright.train.tensors import inputs_of, pixels_of, targets_of
 
 pytestmark = pytest.mark.torch
 

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.preprocess import text_tensor
-from handlers.read import read_text
-from handlers.spec import TextSpec
-from recipes.errors import DataError
+from marwright.runtime.preprocess import text_tensor
+from marwright.runtime.read import read_text
+from marwright.runtime.spec import TextSpec
+from marwright.recipe.errors import DataError
 from tests.train.conftest import ModuleMaker, table_recipe, table_samples
 from tests.train.texts import LABELS, text_recipe, text_samples
-from train.audit import audited, without
-from train.data import open_dataset
-from train.leakage import duplicates
-from train.metrics import Evaluation
-from train.preprocess import fit_preprocess
-from train.run import prepare, tensors_of, train
-from train.samples import TextSamples
-from train.splits import split
-from train.tensors import inputs_of, targets_of
-from train.types import Splits
-from train.wrong import most_wrong
+from marwright.train.audit import audited, without
+from marwright.train.data import open_dataset
+from marwright.train.leakage import duplicates
+from marwright.train.metrics import Evaluation
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.run import prepare, tensors_of, train
+from marwright.train.samples import TextSamples
+from marwright.train.splits import split
+from marwright.train.tensors import inputs_of, targets_of
+from marwright.train.types import Splits
+from marwright.train.wrong import most_wrong
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

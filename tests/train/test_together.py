@@ -11,7 +11,7 @@ def test_batch_norms_on_cpus_are_told_of(monkeypatch: pytest.MonkeyPatch) -> Non
     import torch
     from torch import nn
 
-    from train import together
+    from marwright.train import together
 
     cpu = torch.device("cpu")
     plain, normed = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
@@ -31,8 +31,8 @@ def test_batch_norms_on_cpus_are_told_of(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from recipes.errors import TrainError
-    from train import together
+    from marwright.recipe.errors import TrainError
+    from marwright.train import together
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)

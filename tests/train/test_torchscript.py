@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.torchscript import ALIGNMENT, ROOT, normalise
+from marwright.train.torchscript import ALIGNMENT, ROOT, normalise
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import ExportError
-from recipes.types import Precision
+from marwright.recipe.errors import ExportError
+from marwright.recipe.types import Precision
 from tests.projects import ROOT
 from tests.train.conftest import image_recipe
-from train.model import build_model
-from train.trace import BATCHES, TRACED, check_traced, trace
+from marwright.train.model import build_model
+from marwright.train.trace import BATCHES, TRACED, check_traced, trace
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.spec import spec_to_dict
-from recipes.errors import TrainError
+from marwright.runtime.spec import spec_to_dict
+from marwright.recipe.errors import TrainError
 from tests.projects import ROOT
 from tests.specs import numbers
 from tests.train.conftest import image_samples, table_samples
-from train.samples import Fault, ImageSamples, Samples
-from train.types import Meta, Splits, read_meta, write_meta
+from marwright.train.samples import Fault, ImageSamples, Samples
+from marwright.train.types import Meta, Splits, read_meta, write_meta
 
 SPEC = numbers(("a",), center=(0.1,), scale=(3.0,), target_mean=1.0, target_std=2.0)
 META = Meta(

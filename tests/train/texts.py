@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recipes.types import Recipe
-from train.samples import TextSamples
+from marwright.recipe.types import Recipe
+from marwright.train.samples import TextSamples
 
 LABELS = ("greek", "latin")
 _LETTERS = ("αβγδεζηθικ", "abcdefghij")

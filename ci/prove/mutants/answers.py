@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 import handlers
-from archive.answers.check import Model, check_answers, served_exports
-from archive.model_config import handler_options
+from marwright.archive.answers.check import Model, check_answers, served_exports
+from marwright.archive.model_config import handler_options
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Finding, Verdict, register
-from handlers.spec import Dtype
-from recipes.types import Recipe
-from train.types import Meta
+from marwright.runtime.spec import Dtype
+from marwright.recipe.types import Recipe
+from marwright.train.types import Meta
 
 # Who is said to be wrong: the handler itself, or what it makes of each export.
 READING = ("handler",)

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from archive.onnx_export import export_onnx
-from archive.parity.compare import Candidate
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.compare import Candidate
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import ONNX, Verdict, by_gate, register
 from ci.prove.mutants.networks import Residual
 from ci.prove.mutants.onnx_values import reweigh
 from ci.prove.mutants.traced import TRACE, MeanOfPadding, write_trace
-from handlers.spec import spec_to_dict
-from train.samples import ImageSamples
+from marwright.runtime.spec import spec_to_dict
+from marwright.train.samples import ImageSamples
 
 CHECKPOINT = ("checkpoint",)
 

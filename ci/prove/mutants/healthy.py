@@ -12,24 +12,24 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from archive.files import sha256_file
-from archive.onnx_export import ONNX, export_onnx
-from archive.parity.compare import Candidate
-from archive.parity.gate import Subject
-from archive.parity.subject import subject_of
+from marwright.archive.files import sha256_file
+from marwright.archive.onnx_export import ONNX, export_onnx
+from marwright.archive.parity.compare import Candidate
+from marwright.archive.parity.gate import Subject
+from marwright.archive.parity.subject import subject_of
 from ci.prove.mutants.networks import Colour, Masks, Residual, Standardised, Tokens
 from ci.prove.mutants.samples import crops, few_digits, words
-from handlers.spec import Dtype
-from recipes.types import Recipe
-from train.datasets import diabetes
-from train.leakage import duplicates
-from train.models import mlp, text_cnn, text_gru
-from train.preprocess import fit_preprocess
-from train.run import learn
-from train.samples import Samples
-from train.splits import split
-from train.trace import TRACED, trace
-from train.types import NOTHING, Checkpoint, Opened, Splits
+from marwright.runtime.spec import Dtype
+from marwright.recipe.types import Recipe
+from marwright.train.datasets import diabetes
+from marwright.train.leakage import duplicates
+from marwright.train.models import mlp, text_cnn, text_gru
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.run import learn
+from marwright.train.samples import Samples
+from marwright.train.splits import split
+from marwright.train.trace import TRACED, trace
+from marwright.train.types import NOTHING, Checkpoint, Opened, Splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.parity.compare import Candidate
-from archive.parity.gate import Subject, run_gate
+from marwright.archive.parity.compare import Candidate
+from marwright.archive.parity.gate import Subject, run_gate
 from ci.prove.mutants.healthy import Healthy
-from recipes.types import Parity
+from marwright.recipe.types import Parity
 
 ONNX = ("onnx", "onnx optimised")
 

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from archive.onnx_export import ORIGIN
+from marwright.archive.onnx_export import ORIGIN
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import ONNX, Verdict, by_gate, register
 

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from train.datasets import digits
-from train.samples import ImageSamples, TextSamples
+from marwright.train.datasets import digits
+from marwright.train.samples import ImageSamples, TextSamples
 
 _DIGITS = 700
 _CROPS = 300

@@ -16,10 +16,10 @@ from torch.nn import functional
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Verdict, by_gate, register
 from ci.prove.mutants.networks import Colour, Residual, Tokens
-from handlers.spec import PADDING, Dtype
-from train.examples import drawn
-from train.models.text_cnn import TextCnn
-from train.trace import ORIGIN, TRACED
+from marwright.runtime.spec import PADDING, Dtype
+from marwright.train.examples import drawn
+from marwright.train.models.text_cnn import TextCnn
+from marwright.train.trace import ORIGIN, TRACED
 
 Fault = Callable[[nn.Module], None]
 TRACE = ("torchscript",)

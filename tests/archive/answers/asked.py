@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from archive.answers.check import Model, check_answers
-from archive.model_config import handler_options
-from archive.types import AnswersReport
-from recipes.types import Recipe
+from marwright.archive.answers.check import Model, check_answers
+from marwright.archive.model_config import handler_options
+from marwright.archive.types import AnswersReport
+from marwright.recipe.types import Recipe
 from tests.archive.proven import Proven
-from train.types import Meta, Splits
+from marwright.train.types import Meta, Splits
 
 
 def checked(

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from archive.answers.check import MOST, served_exports
-from archive.onnx_export import export_onnx
-from archive.types import AnswersReport
-from recipes.errors import PackError
+from marwright.archive.answers.check import MOST, served_exports
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.types import AnswersReport
+from marwright.recipe.errors import PackError
 from tests.archive.answers.asked import checked, said
 from tests.archive.proven import Proven, table_samples
 from tests.archive.tiny import LABELS, image_recipe, table_recipe
-from train.precision import in_precision
-from train.splits import split
-from train.types import Splits
+from marwright.train.precision import in_precision
+from marwright.train.splits import split
+from marwright.train.types import Splits
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import torch
 
-from archive.answers.check import Model
+from marwright.archive.answers.check import Model
 from tests.archive.answers.asked import checked, said
 from tests.archive.proven import Proven
 from tests.archive.tiny import LABELS
-from train.precision import in_precision
+from marwright.train.precision import in_precision
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

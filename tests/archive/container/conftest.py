@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.tar_read import TarGzArchive
-from archive.container.types import Container
-from archive.container.zip_read import ZipArchive
+from marwright.archive.container.tar_read import TarGzArchive
+from marwright.archive.container.types import Container
+from marwright.archive.container.zip_read import ZipArchive
 
 Problems = Callable[[bytes], list[str]]
 

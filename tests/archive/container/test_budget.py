@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archive.container import budget as module
-from archive.container.budget import Budget, Exhausted, Metered
-from archive.container.open import open_archive
-from archive.verify import verify
+from marwright.archive.container import budget as module
+from marwright.archive.container.budget import Budget, Exhausted, Metered
+from marwright.archive.container.open import open_archive
+from marwright.archive.verify import verify
 from tests.archive.container.zips import Member, zip_of
 from tests.archive.hostile import WHOLE
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from archive.container import budget
-from archive.container import folder as module
-from archive.container.folder import FolderArchive
-from archive.container.limits import MAX_TEXT
-from archive.container.open import open_archive
-from archive.container.types import Unreadable
-from archive.verify import verify
+from marwright.archive.container import budget
+from marwright.archive.container import folder as module
+from marwright.archive.container.folder import FolderArchive
+from marwright.archive.container.limits import MAX_TEXT
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.types import Unreadable
+from marwright.archive.verify import verify
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from archive.container import budget
-from archive.container.stream import CHUNK
-from archive.container.zip_read import ZipArchive
-from archive.container.zip_write import ZipWriter
-from archive.write import EPOCH, SUFFIXES, ArchiveFormat, write_members
+from marwright.archive.container import budget
+from marwright.archive.container.stream import CHUNK
+from marwright.archive.container.zip_read import ZipArchive
+from marwright.archive.container.zip_write import ZipWriter
+from marwright.archive.write import EPOCH, SUFFIXES, ArchiveFormat, write_members
 from tests.archive.tiny import ROOT
 
 pytestmark = pytest.mark.slow

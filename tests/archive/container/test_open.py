@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.container.types import Malformed, Unreadable
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_members
-from recipes.errors import VerifyError
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.types import Malformed, Unreadable
+from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_members
+from marwright.recipe.errors import VerifyError
 
 
 @pytest.fixture(params=FORMATS)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.open import open_archive
-from archive.write import FORMATS, SUFFIXES, write_members
+from marwright.archive.container.open import open_archive
+from marwright.archive.write import FORMATS, SUFFIXES, write_members
 from tests.archive.container import test_tar, test_zip_damage, test_zip_read
 from tests.archive.container.zips import Member, zip_of
 

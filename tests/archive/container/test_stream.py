@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from archive.container.stream import CHUNK, Buffer, Sink, fan_out
+from marwright.archive.container.stream import CHUNK, Buffer, Sink, fan_out
 
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 4 * CHUNK, 9 * CHUNK + 5]
 

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.container import budget, limits, tar_read
-from archive.container.limits import MAX_TEXT
-from archive.container.open import open_archive
-from archive.container.stream import CHUNK
-from archive.container.tar_read import TarGzArchive
-from archive.container.types import Unreadable
+from marwright.archive.container import budget, limits, tar_read
+from marwright.archive.container.limits import MAX_TEXT
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.stream import CHUNK
+from marwright.archive.container.tar_read import TarGzArchive
+from marwright.archive.container.types import Unreadable
 from tests.archive.container.conftest import Problems
 from tests.archive.container.tars import (
     END,

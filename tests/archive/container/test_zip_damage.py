@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.container.zip_read import ZipArchive
+from marwright.archive.container.zip_read import ZipArchive
 from tests.archive.container.conftest import Problems
 from tests.archive.container.zips import Member, extra, pieces, zip_of
 

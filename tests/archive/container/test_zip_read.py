@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from archive.container import budget, zip_end
-from archive.container.limits import MAX_TEXT
-from archive.container.open import open_archive
-from archive.container.stream import CHUNK
-from archive.container.types import Unreadable
-from archive.container.zip_read import ZipArchive
+from marwright.archive.container import budget, zip_end
+from marwright.archive.container.limits import MAX_TEXT
+from marwright.archive.container.open import open_archive
+from marwright.archive.container.stream import CHUNK
+from marwright.archive.container.types import Unreadable
+from marwright.archive.container.zip_read import ZipArchive
 from tests.archive.container.conftest import Problems
 from tests.archive.container.zips import Member, deflate, one, zip64, zip_of
 

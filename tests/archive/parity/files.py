@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from archive.onnx_export import ORIGIN as IN_ONNX
-from archive.parity.compare import Candidate, Comparison, Settings
-from archive.parity.inputs import Group
-from archive.parity.types import Kind, Tolerance
-from train.trace import ORIGIN as IN_TRACE
+from marwright.archive.onnx_export import ORIGIN as IN_ONNX
+from marwright.archive.parity.compare import Candidate, Comparison, Settings
+from marwright.archive.parity.inputs import Group
+from marwright.archive.parity.types import Kind, Tolerance
+from marwright.train.trace import ORIGIN as IN_TRACE
 
 WEIGHTS = "ab" * 32
 COLUMNS, OUTPUTS = 5, 3

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from archive.parity.backends import (
+from marwright.archive.parity.backends import (
     Run,
     eager_backend,
     onnx_backend,
@@ -21,7 +21,7 @@ from archive.parity.backends import (
     reference_backend,
     traced_backend,
 )
-from recipes.errors import ParityError
+from marwright.recipe.errors import ParityError
 from tests.archive.parity.files import COLUMNS, NET, ROWS, Net, onnx_file, traced_file
 from tests.archive.proven import one_thread
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.budget import Budget, budget_of, flops_of
+from marwright.archive.parity.budget import Budget, budget_of, flops_of
 
 pytestmark = pytest.mark.torch
 

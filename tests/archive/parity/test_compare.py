@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.compare import BATCHES, Comparison, whole_batches
-from archive.parity.types import BackendName
+from marwright.archive.parity.compare import BATCHES, Comparison, whole_batches
+from marwright.archive.parity.types import BackendName
 from tests.archive.parity.files import (
     COLUMNS,
     NET,

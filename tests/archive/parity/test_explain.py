@@ -9,11 +9,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from archive.parity import explain as module
-from archive.parity.compare import Candidate, Comparison
-from archive.parity.explain import explain
-from archive.parity.report import report_of
-from archive.parity.types import ParityReport
+from marwright.archive.parity import explain as module
+from marwright.archive.parity.compare import Candidate, Comparison
+from marwright.archive.parity.explain import explain
+from marwright.archive.parity.report import report_of
+from marwright.archive.parity.types import ParityReport
 from tests.archive.parity.files import candidate, comparison, onnx_file
 from tests.archive.proven import one_thread
 

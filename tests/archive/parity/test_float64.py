@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.float64 import Float64, lifted
+from marwright.archive.parity.float64 import Float64, lifted
 
 pytestmark = pytest.mark.torch
 

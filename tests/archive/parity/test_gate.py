@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from archive.onnx_export import export_onnx
-from archive.parity.compare import Candidate
-from archive.parity.gate import Outcome, Subject, run_gate, spread
-from archive.parity.inputs import Domain, Group
-from archive.parity.types import ParityReport
-from archive.types import to_json
-from recipes.errors import ParityError
-from recipes.types import Parity
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.compare import Candidate
+from marwright.archive.parity.gate import Outcome, Subject, run_gate, spread
+from marwright.archive.parity.inputs import Domain, Group
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.types import to_json
+from marwright.recipe.errors import ParityError
+from marwright.recipe.types import Parity
 from tests.archive.parity.locate.exported import (
     SHAPE,
     node_of,

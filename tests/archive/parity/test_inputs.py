@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from archive.parity.backends import Array
-from archive.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
-from handlers.preprocess import image_tensor
-from handlers.spec import ImageSpec
+from marwright.archive.parity.backends import Array
+from marwright.archive.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
+from marwright.runtime.preprocess import image_tensor
+from marwright.runtime.spec import ImageSpec
 from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

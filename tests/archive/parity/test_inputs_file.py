@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archive.parity.inputs_file import MOST_KEPT, keep, read_inputs, write_inputs
-from recipes.errors import ParityError
+from marwright.archive.parity.inputs_file import MOST_KEPT, keep, read_inputs, write_inputs
+from marwright.recipe.errors import ParityError
 
 IMAGES = [np.full((1, 2, 3), value, dtype=np.float32) for value in (1.5, -2.0)]
 ROW = np.array([np.nan, np.inf, -0.0, 1e-45], dtype=np.float32)

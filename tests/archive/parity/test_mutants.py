@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.parity.gate import run_gate
+from marwright.archive.parity.gate import run_gate
 from ci.prove.mutants.collection import MUTANTS
 from ci.prove.mutants.mutant import Finding, Mutant, Verdict
 from ci.prove.mutants.reduced import DECLARED, quantised

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archive.parity.pictures import columns, picture
-from handlers.preprocess import image_tensor, table_tensor
-from handlers.spec import ImageSpec
+from marwright.archive.parity.pictures import columns, picture
+from marwright.runtime.preprocess import image_tensor, table_tensor
+from marwright.runtime.spec import ImageSpec
 from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -12,11 +12,11 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from archive.parity.compare import Comparison, Found
-from archive.parity.report import WORST, report_of, worst_of
-from archive.parity.types import ParityReport
-from archive.parity.verdict.task import losses
-from archive.types import to_json
+from marwright.archive.parity.compare import Comparison, Found
+from marwright.archive.parity.report import WORST, report_of, worst_of
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.parity.verdict.task import losses
+from marwright.archive.types import to_json
 from tests.archive.parity.files import (
     COLUMNS,
     NET,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.backends import Array, Outputs, Run, eager_backend
-from archive.parity.inputs import Domain, Group, drawn
-from archive.parity.search import Field, search
-from archive.parity.types import Search
+from marwright.archive.parity.backends import Array, Outputs, Run, eager_backend
+from marwright.archive.parity.inputs import Domain, Group, drawn
+from marwright.archive.parity.search import Field, search
+from marwright.archive.parity.types import Search
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

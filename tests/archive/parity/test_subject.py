@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from archive.files import sha256_file
-from archive.parity.backends import Array
-from archive.parity.subject import candidate_of, subject_of
-from handlers.spec import MAX_ROWS
-from recipes.errors import ParityError
-from recipes.types import Recipe
+from marwright.archive.files import sha256_file
+from marwright.archive.parity.backends import Array
+from marwright.archive.parity.subject import candidate_of, subject_of
+from marwright.runtime.spec import MAX_ROWS
+from marwright.recipe.errors import ParityError
+from marwright.recipe.types import Recipe
 from tests.archive.proven import Proven
 from tests.archive.tiny import image_recipe, table_recipe
-from train.checkpoint import META, WEIGHTS
-from train.tensors import inputs_of
-from train.types import Checkpoint
+from marwright.train.checkpoint import META, WEIGHTS
+from marwright.train.tensors import inputs_of
+from marwright.train.types import Checkpoint
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

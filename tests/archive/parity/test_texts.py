@@ -14,15 +14,15 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from archive.parity.backends import Array, Outputs, Run, eager_backend, onnx_backend
-from archive.parity.compare import Comparison, Settings
-from archive.parity.gate import run_gate
-from archive.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
-from archive.parity.inputs_file import read_inputs, write_inputs
-from archive.parity.pictures import columns, picture, text
-from archive.parity.search import Field, search
-from archive.parity.subject import subject_of
-from archive.parity.texts import (
+from marwright.archive.parity.backends import Array, Outputs, Run, eager_backend, onnx_backend
+from marwright.archive.parity.compare import Comparison, Settings
+from marwright.archive.parity.gate import run_gate
+from marwright.archive.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
+from marwright.archive.parity.inputs_file import read_inputs, write_inputs
+from marwright.archive.parity.pictures import columns, picture, text
+from marwright.archive.parity.search import Field, search
+from marwright.archive.parity.subject import subject_of
+from marwright.archive.parity.texts import (
     HIGHEST,
     LOWEST,
     bare,
@@ -33,18 +33,18 @@ from archive.parity.texts import (
     shown,
     trimmed,
 )
-from archive.parity.types import Tolerance
-from archive.parity.verdict.judge import Judge, Yardstick, in_parts
+from marwright.archive.parity.types import Tolerance
+from marwright.archive.parity.verdict.judge import Judge, Yardstick, in_parts
 from ci.prove.mutants.onnx_values import reweigh
 from ci.prove.mutants.reduced import DECLARED, in_bfloat16, quantised
 from ci.prove.mutants.traced import MeanOfPadding
-from handlers.preprocess import text_tensor
-from handlers.spec import TextSpec
-from recipes.errors import ParityError
-from recipes.types import Parity
+from marwright.runtime.preprocess import text_tensor
+from marwright.runtime.spec import TextSpec
+from marwright.recipe.errors import ParityError
+from marwright.recipe.types import Parity
 from tests.archive.parity.conftest import Shelf
 from tests.archive.proven import one_thread
-from train.models import text_cnn
+from marwright.train.models import text_cnn
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from archive.parity.schema import SCHEMA, schema
-from archive.parity.types import (
+from marwright.archive.parity.schema import SCHEMA, schema
+from marwright.archive.parity.types import (
     Agreement,
     Case,
     Check,
@@ -19,7 +19,7 @@ from archive.parity.types import (
     Tolerance,
     ZooRow,
 )
-from archive.types import to_json
+from marwright.archive.types import to_json
 from tests.archive.tiny import parity_case, parity_report
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from archive.parity import zoo
-from archive.parity.inputs import Domain, Group
-from archive.parity.types import ZooRow
+from marwright.archive.parity import zoo
+from marwright.archive.parity.inputs import Domain, Group
+from marwright.archive.parity.types import ZooRow
 from tests.archive.proven import one_thread
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

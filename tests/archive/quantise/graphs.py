@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from archive.quantise.int8 import Samples
+from marwright.archive.quantise.int8 import Samples
 from tests.specs import numbers
-from train.samples import TableSamples
-from train.types import Splits
+from marwright.train.samples import TableSamples
+from marwright.train.types import Splits
 
 Array = NDArray[np.float32]
 # Of the columns a and b of a row.

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-from archive.onnx_export import export_onnx
-from archive.quantise.int8 import CALIBRATION, INT8, Samples, quantise, refusal
-from archive.quantise.types import QuantiseReport
-from handlers.spec import ImageSpec
-from recipes.errors import ExportError, ParityError
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.quantise.int8 import CALIBRATION, INT8, Samples, quantise, refusal
+from marwright.archive.quantise.types import QuantiseReport
+from marwright.runtime.spec import ImageSpec
+from marwright.recipe.errors import ExportError, ParityError
 from tests.archive.quantise.graphs import (
     chain,
     harmless,
@@ -30,8 +30,8 @@ from tests.archive.quantise.graphs import (
 )
 from tests.projects import ROOT
 from tests.train.conftest import image_samples
-from train.models import small_cnn
-from train.types import Splits
+from marwright.train.models import small_cnn
+from marwright.train.types import Splits
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from archive.quantise.graph import read_graph
-from archive.quantise.run import outputs_of, ranges_of
-from recipes.errors import ExportError
+from marwright.archive.quantise.graph import read_graph
+from marwright.archive.quantise.run import outputs_of, ranges_of
+from marwright.recipe.errors import ExportError
 from tests.archive.quantise.graphs import KEEP, SUM, chain, model_of, written
 
 pytestmark = pytest.mark.onnx

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from archive.quantise.sensitivity import ATTEMPTS, MEASUREMENTS, costs_of, exclude
+from marwright.archive.quantise.sensitivity import ATTEMPTS, MEASUREMENTS, costs_of, exclude
 
 
 def names(count: int) -> list[str]:

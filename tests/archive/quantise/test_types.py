@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from archive.quantise.types import Attempt, LayerCost, QuantiseReport
-from archive.types import from_json, to_json
+from marwright.archive.quantise.types import Attempt, LayerCost, QuantiseReport
+from marwright.archive.types import from_json, to_json
 
 
 def report(**values: Any) -> QuantiseReport:

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from archive.container.budget import Budget
-from archive.rules import pickles
-from archive.rules.pickles import pickle_problems
+from marwright.archive.container.budget import Budget
+from marwright.archive.rules import pickles
+from marwright.archive.rules.pickles import pickle_problems
 
 PROTOCOLS = range(6)
 ADVICE = "weights need no code: save a state_dict, or use torch.jit.save"

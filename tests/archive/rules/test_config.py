@@ -11,11 +11,11 @@ import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from archive.model_config import model_config
-from archive.rules.config import TIMEOUTS, completed, read_config
-from archive.rules.config_notes import parallel_problems
-from archive.rules.plain_yaml import LIMIT
-from recipes.load import load_recipe
+from marwright.archive.model_config import model_config
+from marwright.archive.rules.config import TIMEOUTS, completed, read_config
+from marwright.archive.rules.config_notes import parallel_problems
+from marwright.archive.rules.plain_yaml import LIMIT
+from marwright.recipe.load import load_recipe
 from tests.projects import ROOT
 
 STOPS = "which can stop the whole server"

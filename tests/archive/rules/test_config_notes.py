@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.rules.config import read_config
-from archive.rules.config_notes import config_notes, server_notes, server_problems
+from marwright.archive.rules.config import read_config
+from marwright.archive.rules.config_notes import config_notes, server_notes, server_problems
 
 
 def read(text: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.rules.dag import dag_problems, end_nodes, find_cycle, nodes_of, start_nodes
+from marwright.archive.rules.dag import dag_problems, end_nodes, find_cycle, nodes_of, start_nodes
 
 Graph = dict[str, list[str]]
 

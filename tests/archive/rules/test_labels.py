@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.container.types import Unreadable
-from archive.rules.labels import LABELS, label_findings
+from marwright.archive.container.types import Unreadable
+from marwright.archive.rules.labels import LABELS, label_findings
 
 GOOD = [
     b'{"0": "cat", "1": "dog"}',

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archive.rules import pickle_names
-from archive.rules.pickles import pickle_problems
+from marwright.archive.rules import pickle_names
+from marwright.archive.rules.pickles import pickle_problems
 from tests.archive.rules.pickled import (
     ADVICE,
     CALLS_CWD,

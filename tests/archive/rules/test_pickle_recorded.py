@@ -14,10 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive.container.budget import Budget
-from archive.names import printable
-from archive.rules.pickle_names import is_allowed
-from archive.rules.pickle_walk import PickleWalk
+from marwright.archive.container.budget import Budget
+from marwright.archive.names import printable
+from marwright.archive.rules.pickle_names import is_allowed
+from marwright.archive.rules.pickle_walk import PickleWalk
 from tests.archive.rules.pickled import Foreign
 
 UNPICKLERS = (pickle.Unpickler, pickle._Unpickler)

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive.container import budget as budget_module
-from archive.container.budget import Budget
-from archive.rules.pickles import pickle_problems
+from marwright.archive.container import budget as budget_module
+from marwright.archive.container.budget import Budget
+from marwright.archive.rules.pickles import pickle_problems
 from tests.archive.rules.pickled import (
     ADVICE,
     CALLS_CWD,

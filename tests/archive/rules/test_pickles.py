@@ -18,9 +18,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archive.container import budget
-from archive.rules import pickle_stream, pickles
-from archive.rules.pickles import pickle_problems
+from marwright.archive.container import budget
+from marwright.archive.rules import pickle_stream, pickles
+from marwright.archive.rules.pickles import pickle_problems
 from tests.archive.rules.pickled import (
     CALLS_CWD,
     PROTOCOLS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archive.rules.root_names import root_problems
+from marwright.archive.rules.root_names import root_problems
 
 
 @pytest.mark.parametrize(

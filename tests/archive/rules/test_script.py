@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.rules.script import script_problems, source_problems
+from marwright.archive.rules.script import script_problems, source_problems
 
 REACHING = {
     "a call": b'  torch.save(x, "f")\n',

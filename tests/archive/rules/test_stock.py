@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.rules.handler import STOCK
-from archive.rules.stock import stock_problems
+from marwright.archive.rules.handler import STOCK
+from marwright.archive.rules.stock import stock_problems
 
 ONE = "import torch\nclass Model(torch.nn.Module):\n    pass\n"
 NEED_A_MODEL = sorted(STOCK - {"trt_llm_handler", "vllm_handler"})

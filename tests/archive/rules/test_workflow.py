@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from archive.rules.dag import nodes_of
-from archive.rules.workflow import SETTINGS, Spec, node_problems, notes_on, read_spec
+from marwright.archive.rules.dag import nodes_of
+from marwright.archive.rules.workflow import SETTINGS, Spec, node_problems, notes_on, read_spec
 
 SPEC = Path(__file__).with_name("Spec.java")
 M = "models:\n  m1: {url: a.mar}\n  m2: {url: b.mar}\n"

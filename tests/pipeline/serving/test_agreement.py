@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from archive.store import list_store, removal
-from pipeline.layout import Layout
-from pipeline.listing import strangers
-from pipeline.serving.ports import free_ports
-from pipeline.serving.server import Server
-from pipeline.serving.stored import look_through
-from pipeline.verify_files import verify_files
-from recipes.errors import ServeError
+from marwright.archive.store import list_store, removal
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.listing import strangers
+from marwright.pipeline.serving.ports import free_ports
+from marwright.pipeline.serving.server import Server
+from marwright.pipeline.serving.stored import look_through
+from marwright.pipeline.verify_files import verify_files
+from marwright.recipe.errors import ServeError
 from tests.servers import write_mar, write_root
 
 # Each is a store: what lies in it, and which files of it are served.
@@ -115,7 +115,7 @@ def test_torchserve_takes_nothing_of_which_verify_says_nothing(
 
 def server_module_launch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let the next server be told to load all."""
-    from pipeline.serving import server
+    from marwright.pipeline.serving import server
 
     told: list[str] = []
     real = server.launch

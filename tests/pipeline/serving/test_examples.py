@@ -3,8 +3,8 @@ import shlex
 
 import pytest
 
-from pipeline.serving.examples import Example, curl_line, write_example
-from pipeline.serving.stored import look_through
+from marwright.pipeline.serving.examples import Example, curl_line, write_example
+from marwright.pipeline.serving.stored import look_through
 from tests.servers import write_mar
 
 URL = "http://127.0.0.1:8080"

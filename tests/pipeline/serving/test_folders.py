@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.serving.folders import (
+from marwright.pipeline.serving.folders import (
     LONGEST,
     PID_FILE,
     Home,
@@ -16,7 +16,7 @@ from pipeline.serving.folders import (
     shell_server,
     short_folder,
 )
-from recipes.errors import ServeError
+from marwright.recipe.errors import ServeError
 from tests.servers import ROOT, write_mar
 
 

@@ -2,9 +2,9 @@ import socket
 
 import pytest
 
-from pipeline.serving.ports import LOOPBACK, Ports, free_ports, is_free, require_free
-from pipeline.serving.settings import read_settings
-from recipes.errors import ServeError
+from marwright.pipeline.serving.ports import LOOPBACK, Ports, free_ports, is_free, require_free
+from marwright.pipeline.serving.settings import read_settings
+from marwright.recipe.errors import ServeError
 from tests.servers import ROOT
 
 

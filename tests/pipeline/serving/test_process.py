@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from pipeline.serving.folders import Home
-from pipeline.serving.ports import Ports
-from pipeline.serving.process import Birth, Record, end, read_record
-from recipes.errors import ServeError
+from marwright.pipeline.serving.folders import Home
+from marwright.pipeline.serving.ports import Ports
+from marwright.pipeline.serving.process import Birth, Record, end, read_record
+from marwright.recipe.errors import ServeError
 
 # A server in small: a leader with a child, in a session of their own.
 FAMILY = """

@@ -6,9 +6,9 @@ from threading import Thread
 
 import pytest
 
-from pipeline.serving.readiness import Progress, Watch, traceback_of, verdict
-from pipeline.serving.screen import pending
-from pipeline.serving.stored import StoredModel
+from marwright.pipeline.serving.readiness import Progress, Watch, traceback_of, verdict
+from marwright.pipeline.serving.screen import pending
+from marwright.pipeline.serving.stored import StoredModel
 
 MODEL = StoredModel(name="digits", version="1.0", path=Path("/store/digits.mar"))
 OTHER = StoredModel(name="digits_b", version="1.0", path=Path("/store/digits_b.mar"))

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.serving.settings import read_settings, write_settings
-from recipes.errors import ServeError
+from marwright.pipeline.serving.settings import read_settings, write_settings
+from marwright.recipe.errors import ServeError
 from tests.servers import ROOT
 
 

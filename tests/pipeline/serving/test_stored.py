@@ -3,8 +3,8 @@ import zipfile
 
 import pytest
 
-from pipeline.serving.stored import look_through
-from recipes.errors import ServeError
+from marwright.pipeline.serving.stored import look_through
+from marwright.recipe.errors import ServeError
 from tests.servers import write_mar
 
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.serving.tokens import read_tokens
-from recipes.errors import ServeError
+from marwright.pipeline.serving.tokens import read_tokens
+from marwright.recipe.errors import ServeError
 
 FILE = {
     "management": {"key": "mmm", "expiration time": "2026-01-02T00:00:00.123456789Z"},

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.errors import DataError
-from train.datasets.csv import MOST_CATEGORIES, load
-from train.samples import TableSamples
+from marwright.recipe.errors import DataError
+from marwright.train.datasets.csv import MOST_CATEGORIES, load
+from marwright.train.samples import TableSamples
 
 HOUSES = """\
 area,heating,rooms,price

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from recipes.errors import DataError
-from train.datasets.image_folder import load
-from train.samples import ImageSamples
-from train.splits import split
+from marwright.recipe.errors import DataError
+from marwright.train.datasets.image_folder import load
+from marwright.train.samples import ImageSamples
+from marwright.train.splits import split
 
 
 def folder_of(root: Path, *names: str) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from recipes.types import varied
+from marwright.recipe.types import varied
 from tests.train.conftest import table_recipe
-from train.data import open_dataset
-from train.samples import TableSamples
+from marwright.train.data import open_dataset
+from marwright.train.samples import TableSamples
 
 pytestmark = pytest.mark.torch
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipes.errors import DataError
-from train.datasets.text_csv import load
-from train.samples import TextSamples
+from marwright.recipe.errors import DataError
+from marwright.train.datasets.text_csv import load
+from marwright.train.samples import TextSamples
 
 LETTERS = """\
 id,mood,words

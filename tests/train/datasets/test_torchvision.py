@@ -15,13 +15,13 @@ import pytest
 import torchvision
 from PIL import Image
 
-from recipes.errors import DataError
-from recipes.load import load_recipe
+from marwright.recipe.errors import DataError
+from marwright.recipe.load import load_recipe
 from tests.projects import ROOT
-from train.data import open_dataset
-from train.datasets import cifar10, fashion_mnist, mnist, oxford_iiit_pet
-from train.samples import ImageSamples
-from train.splits import split
+from marwright.train.data import open_dataset
+from marwright.train.datasets import cifar10, fashion_mnist, mnist, oxford_iiit_pet
+from marwright.train.samples import ImageSamples
+from marwright.train.splits import split
 
 pytestmark = pytest.mark.torch
 

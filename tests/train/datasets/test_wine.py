@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.datasets import wine
+from marwright.train.datasets import wine
 
 
 def test_the_wines_are_what_their_source_says() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from recipes.types import Fit
+from marwright.recipe.types import Fit
 from tests.train.conftest import image_samples
 from tests.train.loop.test_augment import SPEC, augmentation
-from train.loop.batches import Batches, Images, Tensors, class_weights, in_order
+from marwright.train.loop.batches import Batches, Images, Tensors, class_weights, in_order
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

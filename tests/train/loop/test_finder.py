@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.errors import TrainError
+from marwright.recipe.errors import TrainError
 from tests.train.conftest import table_recipe
 from tests.train.test_fit import rows
-from train.loop.finder import LEAST, MOST, STEPS, find_rate
-from train.loop.run import Run
-from train.machine import set_determinism
-from train.record import RatesFound
+from marwright.train.loop.finder import LEAST, MOST, STEPS, find_rate
+from marwright.train.loop.run import Run
+from marwright.train.machine import set_determinism
+from marwright.train.record import RatesFound
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

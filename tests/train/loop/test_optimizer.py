@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from recipes.types import Transfer
+from marwright.recipe.types import Transfer
 from tests.train.conftest import image_recipe
-from train.loop.optimizer import optimizer_of
-from train.models import small_cnn
-from train.stages import stages_of
+from marwright.train.loop.optimizer import optimizer_of
+from marwright.train.models import small_cnn
+from marwright.train.stages import stages_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -15,19 +15,19 @@ import pytest
 import torch
 from torch import nn
 
-from handlers.spec import TextSpec
-from recipes.errors import TrainError
-from recipes.types import Augment, Recipe, Transfer
+from marwright.runtime.spec import TextSpec
+from marwright.recipe.errors import TrainError
+from marwright.recipe.types import Augment, Recipe, Transfer
 from tests.train.conftest import image_recipe, image_samples
 from tests.train.loop.test_augment import SPEC, augmentation
 from tests.train.test_fit import Watched, digest, pair, quiet, rows, table_recipe, trained
 from tests.train.texts import text_recipe, text_samples
-from train.fit import fit
-from train.loop.batches import Images, Split, Tensors, Texts
-from train.loop.run import Fitted, Run
-from train.loop.state import read_state, write_state
-from train.machine import set_determinism
-from train.models import small_cnn, text_cnn
+from marwright.train.fit import fit
+from marwright.train.loop.batches import Images, Split, Tensors, Texts
+from marwright.train.loop.run import Fitted, Run
+from marwright.train.loop.state import read_state, write_state
+from marwright.train.machine import set_determinism
+from marwright.train.models import small_cnn, text_cnn
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.types import Fit
-from train.loop.schedule import Schedule
+from marwright.recipe.types import Fit
+from marwright.train.loop.schedule import Schedule
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

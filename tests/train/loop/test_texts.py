@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.preprocess import text_tensor
-from handlers.spec import PADDING, TextSpec
-from recipes.types import Fit
-from train.loop.batches import Batches, Texts
-from train.samples import TextSamples
+from marwright.runtime.preprocess import text_tensor
+from marwright.runtime.spec import PADDING, TextSpec
+from marwright.recipe.types import Fit
+from marwright.train.loop.batches import Batches, Texts
+from marwright.train.samples import TextSamples
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

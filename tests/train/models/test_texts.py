@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from archive.onnx_export import export_onnx
-from archive.parity.backends import onnx_backend
-from handlers.spec import IDS, PADDING
-from recipes.types import Precision
-from train.models import text_cnn, text_gru
-from train.precision import in_precision
-from train.stages import stages_of
-from train.trace import trace
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.backends import onnx_backend
+from marwright.runtime.spec import IDS, PADDING
+from marwright.recipe.types import Precision
+from marwright.train.models import text_cnn, text_gru
+from marwright.train.precision import in_precision
+from marwright.train.stages import stages_of
+from marwright.train.trace import trace
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from torch import nn
 
-from train.models.torchvision import build, first_convolution
-from train.stages import stages_of
+from marwright.train.models.torchvision import build, first_convolution
+from marwright.train.stages import stages_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from torch.onnx import ONNXProgram
 
-from archive.onnx_export import export_onnx, export_program
+from marwright.archive.onnx_export import export_onnx, export_program
 
 SHAPE = (1, 8, 8)
 OPSET = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from archive.parity.locate.deviation import NONE, UNLIKE, Deviation, deviation
+from marwright.archive.parity.locate.deviation import NONE, UNLIKE, Deviation, deviation
 
 RANDOM = np.random.default_rng(0).normal(size=(4, 100))
 

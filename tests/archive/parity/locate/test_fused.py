@@ -18,11 +18,11 @@ from onnx import ModelProto
 from torch import nn
 from torch.onnx import ONNXProgram
 
-from archive.onnx_export import export_onnx, export_program
-from archive.parity.locate.fused import locate_fused
-from archive.parity.locate.layers import Trial, compare_values
-from archive.parity.locate.onnx_graph import OnnxGraph
-from archive.parity.locate.onnx_node import locate_onnx
+from marwright.archive.onnx_export import export_onnx, export_program
+from marwright.archive.parity.locate.fused import locate_fused
+from marwright.archive.parity.locate.layers import Trial, compare_values
+from marwright.archive.parity.locate.onnx_graph import OnnxGraph
+from marwright.archive.parity.locate.onnx_node import locate_onnx
 from tests.archive.parity.locate.exported import (
     FLOOR,
     OPSET,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archive.parity.locate import layers
-from archive.parity.locate.layers import layer_errors
-from archive.parity.types import Layer
+from marwright.archive.parity.locate import layers
+from marwright.archive.parity.locate.layers import layer_errors
+from marwright.archive.parity.types import Layer
 from tests.archive.parity.locate.exported import (
     FLOOR,
     K,

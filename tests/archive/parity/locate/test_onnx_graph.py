@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from archive.parity.locate.onnx_graph import OnnxGraph, label, read_by
-from recipes.errors import ParityError
+from marwright.archive.parity.locate.onnx_graph import OnnxGraph, label, read_by
+from marwright.recipe.errors import ParityError
 
 pytestmark = pytest.mark.onnx
 

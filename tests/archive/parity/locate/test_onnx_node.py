@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from archive.parity.locate.onnx_node import OnnxBackend, locate_onnx
-from archive.parity.types import Divergence
-from recipes.errors import ParityError
+from marwright.archive.parity.locate.onnx_node import OnnxBackend, locate_onnx
+from marwright.archive.parity.types import Divergence
+from marwright.recipe.errors import ParityError
 from tests.archive.parity.locate.exported import (
     FLOOR,
     K,
@@ -271,8 +271,8 @@ def test_fault_of_the_exporter_itself_names_the_nodes_in_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a fresh export had the same fault."""
-    from archive.parity.locate import onnx_node as module
-    from archive.parity.locate.onnx_graph import OnnxGraph
+    from marwright.archive.parity.locate import onnx_node as module
+    from marwright.archive.parity.locate.onnx_graph import OnnxGraph
 
     path = written(tmp_path, nudge_product)
     monkeypatch.setattr(module, "fresh_graph", lambda _: OnnxGraph.load(path))

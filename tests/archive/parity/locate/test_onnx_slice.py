@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from archive.onnx_export import export_onnx
-from archive.parity.locate.deviation import deviation
-from archive.parity.locate.layers import Trial
-from archive.parity.locate.onnx_graph import OnnxGraph, label
-from archive.parity.locate.onnx_slice import Slice, smallest_slice
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.locate.deviation import deviation
+from marwright.archive.parity.locate.layers import Trial
+from marwright.archive.parity.locate.onnx_graph import OnnxGraph, label
+from marwright.archive.parity.locate.onnx_slice import Slice, smallest_slice
 from tests.archive.parity.locate.exported import (
     FLOOR,
     OPSET,

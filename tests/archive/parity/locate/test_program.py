@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from archive.onnx_export import export_program
-from archive.parity.locate.program import value_names, walk
+from marwright.archive.onnx_export import export_program
+from marwright.archive.parity.locate.program import value_names, walk
 from tests.archive.parity.locate.exported import OPSET, program, rows, seeded, small
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -15,13 +15,13 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from archive.onnx_export import export_onnx
-from archive.parity.locate.deviation import UNLIKE, Deviation
-from archive.parity.locate.onnx_node import OnnxBackend, locate_onnx
-from archive.parity.locate.repro import write_onnx_repro, write_torchscript_repro
-from archive.parity.locate.torchscript import locate_torchscript
-from archive.parity.types import Divergence
-from recipes.errors import ParityError
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.locate.deviation import UNLIKE, Deviation
+from marwright.archive.parity.locate.onnx_node import OnnxBackend, locate_onnx
+from marwright.archive.parity.locate.repro import write_onnx_repro, write_torchscript_repro
+from marwright.archive.parity.locate.torchscript import locate_torchscript
+from marwright.archive.parity.types import Divergence
+from marwright.recipe.errors import ParityError
 from tests.archive.parity.locate.exported import (
     FLOOR,
     OPSET,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from archive.parity.locate.torchscript import ROOT, locate_torchscript
-from archive.parity.types import Divergence
-from recipes.errors import ParityError
+from marwright.archive.parity.locate.torchscript import ROOT, locate_torchscript
+from marwright.archive.parity.types import Divergence
+from marwright.recipe.errors import ParityError
 from tests.archive.parity.locate.exported import FLOOR, SHAPE, K, rows, seeded, small
 
 pytestmark = pytest.mark.torch

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.locate.deviation import NONE, UNLIKE, Deviation
-from archive.parity.locate.traced_call import array, ask, in_training, repeats, tensors_of, unasked
+from marwright.archive.parity.locate.deviation import NONE, UNLIKE, Deviation
+from marwright.archive.parity.locate.traced_call import array, ask, in_training, repeats, tensors_of, unasked
 
 pytestmark = pytest.mark.torch
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archive.parity.inputs import Group
-from archive.parity.types import BackendName, Case, Kind
-from archive.parity.verdict.case import (
+from marwright.archive.parity.inputs import Group
+from marwright.archive.parity.types import BackendName, Case, Kind
+from marwright.archive.parity.verdict.case import (
     Fault,
     Trial,
     judge_trial,
@@ -17,8 +17,8 @@ from archive.parity.verdict.case import (
     problems_of,
     where_of,
 )
-from archive.parity.verdict.judge import Expected
-from archive.parity.verdict.tolerance import Floats
+from marwright.archive.parity.verdict.judge import Expected
+from marwright.archive.parity.verdict.tolerance import Floats
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

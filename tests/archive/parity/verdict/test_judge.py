@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.backends import Array, Outputs, Run, eager_backend
-from archive.parity.inputs import Group
-from archive.parity.types import Kind, Tolerance
-from archive.parity.verdict.judge import (
+from marwright.archive.parity.backends import Array, Outputs, Run, eager_backend
+from marwright.archive.parity.inputs import Group
+from marwright.archive.parity.types import Kind, Tolerance
+from marwright.archive.parity.verdict.judge import (
     FAR,
     Expected,
     Judge,
@@ -22,8 +22,8 @@ from archive.parity.verdict.judge import (
     measure,
     ratios,
 )
-from archive.parity.verdict.tolerance import Floats
-from recipes.errors import ParityError
+from marwright.archive.parity.verdict.tolerance import Floats
+from marwright.recipe.errors import ParityError
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

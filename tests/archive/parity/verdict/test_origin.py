@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from archive.onnx_export import export_onnx
-from archive.parity.verdict.origin import origin_of_onnx, origin_of_traced
-from recipes.errors import ParityError
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.verdict.origin import origin_of_onnx, origin_of_traced
+from marwright.recipe.errors import ParityError
 from tests.archive.parity.files import COLUMNS, NET, WEIGHTS, onnx_file, traced_file
-from train.trace import trace
+from marwright.train.trace import trace
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

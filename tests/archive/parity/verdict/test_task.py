@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
-from archive.parity.types import Agreement
-from archive.parity.verdict.task import agreement, allowance, flips, kl_divergence, losses
-from archive.parity.verdict.tolerance import Floats
-from recipes.types import Task
+from marwright.archive.parity.types import Agreement
+from marwright.archive.parity.verdict.task import agreement, allowance, flips, kl_divergence, losses
+from marwright.archive.parity.verdict.tolerance import Floats
+from marwright.recipe.types import Task
 
 pytestmark = pytest.mark.torch
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.parity.types import Tolerance
-from archive.parity.verdict.tolerance import Floats, calibrate, error_of, limits, rms
+from marwright.archive.parity.types import Tolerance
+from marwright.archive.parity.verdict.tolerance import Floats, calibrate, error_of, limits, rms
 
 REFERENCE = np.array([[1.0, -10.0], [2.0, 5.0]])
 ERROR = np.array([[1e-3, 2e-3], [4e-3, 1e-3]])

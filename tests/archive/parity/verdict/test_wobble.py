@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from archive.parity.backends import Array, eager_backend
-from archive.parity.verdict.tolerance import Floats
-from archive.parity.verdict.wobble import wobbling
+from marwright.archive.parity.backends import Array, eager_backend
+from marwright.archive.parity.verdict.tolerance import Floats
+from marwright.archive.parity.verdict.wobble import wobbling
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -1,0 +1,83 @@
+"""Pack a proven model: payload, handler as a tree, configuration, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marwright.archive.container.writer import Content
+from marwright.archive.manifest import ManifestModel, write_manifest
+from marwright.archive.model_config import model_config
+from marwright.archive.parity.types import ParityReport
+from marwright.archive.sources import SourceReader
+from marwright.archive.types import (
+    MANIFEST,
+    MODEL_CONFIG,
+    PROOF,
+    AnswersReport,
+    Artifact,
+    Proof,
+    to_json,
+)
+from marwright.archive.write import archive_date, write_archive
+from marwright.runtime.spec import spec_to_dict
+from marwright.recipe.errors import PackError
+from marwright.recipe.types import PROVEN_SECTIONS, canonical
+from marwright.train.accepted import refusal
+
+if TYPE_CHECKING:
+    from marwright.recipe.types import Recipe
+    from marwright.train.types import Meta
+
+
+def pack_proven(
+    recipe: Recipe,
+    traced: Path,
+    report: ParityReport,
+    answers: AnswersReport,
+    meta: Meta,
+    golden: Mapping[str, bytes],
+    *,
+    root: Path,
+    target: Path,
+) -> Artifact:
+    """Write the archive of a recipe's model.
+
+    Raises `PackError` unless both reports are ok and the metric is worth shipping.
+    """
+    if not (report.ok and answers.ok):
+        raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
+    if problem := refusal(recipe, meta, meta.split_sizes.get("test", 0)):
+        raise PackError(f"{recipe.name}: not packed: {problem}")
+    model = ManifestModel(
+        model_name=recipe.name,
+        model_version=recipe.version,
+        handler=f"handlers.{recipe.serve.handler}:handle",
+        serialized_file=traced.name,
+        config_file=MODEL_CONFIG,
+    )
+    declared = canonical(recipe)
+    proof = Proof(
+        recipe={section: declared[section] for section in PROVEN_SECTIONS},
+        metrics=meta.metrics,
+        baseline=meta.baseline,
+        gain=meta.gain,
+        splits=meta.splits,
+        parity=report.summary(),
+        answers=answers,
+        versions=meta.versions,
+    )
+    members: dict[str, Content] = {
+        MANIFEST: write_manifest(model, archive_date()),
+        MODEL_CONFIG: model_config(recipe),
+        PROOF: to_json(proof),
+        traced.name: traced,
+        "preprocess.json": to_json(spec_to_dict(meta.spec)),
+        **golden,
+    }
+    if meta.labels:
+        members["labels.json"] = to_json(meta.labels)
+    for path in SourceReader(root).closure([f"handlers/{recipe.serve.handler}.py"]).files:
+        members[path] = (root / path).read_bytes()
+    return write_archive(target, members, proven=True)

@@ -1,0 +1,41 @@
+"""Code that would run when a file of an archive is loaded, looked for in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from marwright.archive.container.budget import Budget
+from marwright.archive.rules.pickles import pickle_problems
+from marwright.archive.rules.script import script_problems
+
+
+@dataclass(slots=True, kw_only=True)
+class Scanned:
+    """What is wrong with the payload; notes on other members; what was not looked at."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+
+def scan(files: Mapping[str, Path], payload: str | None, budget: Budget) -> Scanned:
+    """Look through the members that are at `files`, as long as their archive's budget lasts."""
+    found = Scanned()
+    # The payload first: what others cost is not to keep it from being looked at.
+    names = sorted(files, key=lambda name: (name != payload, name))
+    for number, name in enumerate(names):
+        if name != payload and budget.is_spent():
+            found.unchecked.append(
+                f"pickles: {len(names) - number} members were not looked through, {name} and on: "
+                f"the others took {budget.seconds:.0f} s of processor time"
+            )
+            break
+        # Of a zip file that costs too much nothing more is read.
+        lines = pickle_problems(files[name], budget) or script_problems(files[name])
+        if name == payload:
+            found.problems += lines
+        else:
+            found.notes += [f"{name}: {line} (if the handler loads it so)" for line in lines]
+    return found

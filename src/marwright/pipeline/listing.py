@@ -1,0 +1,189 @@
+"""`make list`: a table of models, versions, metrics, exports and state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from marwright.archive.files import sha256_file
+from marwright.archive.names import one_line
+from marwright.archive.parity.types import ParityReport, Summary
+from marwright.archive.store import list_store, removal
+from marwright.archive.types import read_json
+from marwright.pipeline.keys import KeyMaker
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.plan import STEPS
+from marwright.pipeline.state import read_record
+from marwright.pipeline.status import Status, statuses
+from marwright.recipe.errors import MarwrightError, ServeError
+from marwright.recipe.paths import recipe_file
+from marwright.recipe.types import MAIN_METRIC, Recipe
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NONE = "–"
+# Said of what was made of weights that have been trained anew since.
+OTHER_CHECKPOINT = "another checkpoint"
+# What makes a checkpoint, as later steps read it.
+_CHECKPOINT = ("weights.safetensors", "meta.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a model as it was last built, ready to be printed.
+
+    `metric` stands beside its baseline; `exports` say how closely they agree with the checkpoint,
+    and nothing of how good that is. What is of another checkpoint than the metric says so.
+    """
+
+    metric: str
+    exports: str
+    published: str
+
+
+def facts_of(model: str, layout: Layout) -> Facts:
+    """Return what the last build of a model left."""
+    report = read_json(layout.folder(model) / "parity.json", ParityReport)
+    return Facts(
+        metric=metric_of(model, layout) or _NONE,
+        exports=_NONE
+        if report is None
+        else _exports(report.summary()) + _mark(of_this_checkpoint("parity", model, layout)),
+        published=_published(model, layout),
+    )
+
+
+def metric_of(model: str, layout: Layout) -> str:
+    """Return a model's main metric on the test split, ready to be printed; nothing without one."""
+    meta = read_json(layout.folder(model) / "meta.json", dict[str, Any]) or {}
+    metric = MAIN_METRIC.get(meta.get("task", ""), "")
+    value, baseline = (meta.get(key, {}).get(metric) for key in ("metrics", "baseline"))
+    if value is None:
+        return ""
+    return f"{metric} {value:.4f}" + ("" if baseline is None else f" (baseline {baseline:.4f})")
+
+
+def of_this_checkpoint(step: str, model: str, layout: Layout) -> bool:
+    """Whether what a step last made is of the checkpoint that is there now."""
+    trained, made = (read_record(layout.record(model, name)) for name in ("train", step))
+    if trained is None or made is None:
+        return False
+    outputs = {name: trained.outputs.get(layout.output(model, name)) for name in _CHECKPOINT}
+    return all(
+        output is not None and made.parts.get(f"input {name}", output.sha256) == output.sha256
+        for name, output in outputs.items()
+    )
+
+
+def _mark(is_of_it: bool) -> str:
+    return "" if is_of_it else f" ({OTHER_CHECKPOINT})"
+
+
+def _exports(summary: Summary) -> str:
+    """Return the largest error on held-out samples, how much of what is allowed was used, and
+    what a reduced precision costs of the metric.
+    """
+    cost = "" if summary.drop is None else f", {summary.precision} {-summary.drop:+z.2f} points"
+    return f"≤ {summary.max_error:.1e}, {100 * summary.worst_ratio:.0f} % of limit{cost}"
+
+
+def _published(model: str, layout: Layout) -> str:
+    record = read_record(layout.record(model, "verify"))
+    target = layout.store_target(model)
+    if not target.exists():
+        return _NONE
+    path = target.relative_to(layout.root).as_posix()
+    if record is None or path not in record.outputs:
+        return "not by this build"
+    output = record.outputs[path]
+    if not output.looks_untouched(target) and sha256_file(target) != output.sha256:
+        return "changed since"
+    archive = read_record(layout.record(model, "archive"))
+    packed = None
+    if archive is not None:
+        packed = archive.outputs.get(layout.output(model, "model.mar"))
+    is_of_it = (
+        packed is not None
+        and record.parts.get("input model.mar") == packed.sha256
+        and of_this_checkpoint("archive", model, layout)
+    )
+    return f"{output.sha256[:12]}… {output.size / 1024:.0f} KiB{_mark(is_of_it)}"
+
+
+def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
+    """Print the table; returns 0."""
+    from rich.table import Table
+
+    keys = KeyMaker(layout)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("model", "version", "task", "metric", "exports agree", "published", "state"):
+        table.add_column(column, no_wrap=True)
+    for name, recipe in recipes.items():
+        facts = facts_of(name, layout)
+        state = why_not_current(recipe, layout, keys) or "current"
+        table.add_row(
+            name, recipe.version, recipe.task, facts.metric, facts.exports, facts.published, state
+        )
+    print_table(table)
+    for line in (*strangers(layout), *_served_older(layout)):
+        print(line)
+    return 0
+
+
+def why_not_current(recipe: Recipe, layout: Layout, keys: KeyMaker) -> str:
+    """Say of the first step that is not current why; nothing where all are."""
+    try:
+        for status in statuses(recipe, STEPS, layout, keys):
+            if status.state != "current":
+                return _state(status)
+    except MarwrightError as error:
+        return str(error)
+    return ""
+
+
+def _state(first: Status) -> str:
+    return f"{first.step.name} is stale" if first.state == "stale" else first.reasons[0]
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where there is no terminal, as wide as it is, so that nothing is cut."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=240)
+    console.print(table)
+
+
+def _served_older(layout: Layout) -> list[str]:
+    """Return a line for each archive that was published after the running server took it."""
+    from marwright.pipeline.serve import HOME
+    from marwright.pipeline.serving.folders import Home
+    from marwright.pipeline.serving.loaded import outdated
+    from marwright.pipeline.serving.process import read_record as read_server
+
+    try:
+        server = read_server(Home(path=layout.root / HOME))
+    except ServeError as error:
+        return [str(error)]
+    return [*outdated(server.archives)] if server else []
+
+
+def strangers(layout: Layout) -> list[str]:
+    """Return a line for each thing in the store that no recipe declares, or that is not served."""
+    listing = list_store(layout.root / layout.store)
+    lines = {
+        one.path: f"{one.why.splitlines()[0]}: `{removal(one.path.relative_to(layout.root))}` "
+        "removes it"
+        for one in (*listing.strangers, *listing.refused)
+    }
+    lines |= {
+        one.path: "no recipe declares it, and it would be served"
+        for one in listing.models
+        if not recipe_file(layout.recipes, one.path.stem).exists()
+    }
+    return [
+        f"{one_line(path.relative_to(layout.root).as_posix())}: {lines[path]}"
+        for path in sorted(lines)
+    ]

@@ -1,0 +1,35 @@
+"""Step `trace`: weights to TorchScript."""
+
+from __future__ import annotations
+
+from marwright.pipeline.step import Job, Step
+
+STEP = Step(
+    name="trace",
+    sections=("model", "export.precision"),
+    inputs=("weights.safetensors", "meta.json"),
+    outputs=("model.pt",),
+    sources=lambda recipe: (recipe.model.file,),
+)
+
+
+def run(job: Job) -> str:
+    """Trace the checkpoint and check the trace at several batch sizes."""
+    from marwright.archive.files import sha256_file
+    from marwright.train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
+    from marwright.train.export_error import of_factory
+    from marwright.train.trace import BATCHES, trace
+
+    checkpoint = open_checkpoint(job.inputs)
+    spec, precision = checkpoint.meta.spec, job.recipe.export.precision
+    with of_factory(job.recipe):
+        trace(
+            load_checkpoint(job.recipe, checkpoint),
+            spec.shape,
+            job.out,
+            dtype=spec.dtype,
+            precision=precision,
+            origin=sha256_file(job.inputs[WEIGHTS]),
+        )
+    computes = "bfloat16, " if precision == "bf16" else ""
+    return f"{computes}equal at batches {', '.join(map(str, BATCHES))}"

@@ -1,0 +1,98 @@
+"""The Python modules that a recipe names: read, and never run, because they may import torch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marwright.recipe.errors import RecipeError
+from marwright.recipe.paths import root_of, shown
+from marwright.recipe.regular import MOST_TEXT, read_regular
+from marwright.recipe.suggest import suggestion
+
+# TorchServe falls back to its own handler of the same name on any ImportError inside ours.
+STOCK_HANDLERS = frozenset(
+    {"base_handler", "contractions", "dali_handler", "dali_image_classifier", "densenet_handler",
+     "distributed", "image_classifier", "image_segmenter", "object_detector", "request_envelope",
+     "text_classifier", "text_handler", "trt_llm_handler", "unit_tests", "vision_handler",
+     "vllm_handler"}
+)  # fmt: skip
+
+
+def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
+    """Return the syntax tree of a module that a recipe names, and how messages call it.
+
+    Parsed and not imported, because it may import torch.
+    """
+    file = module.relative_to(root_of(path)).as_posix()
+    try:
+        return ast.parse(read_regular(module, MOST_TEXT), filename=module.name), file
+    except OSError as error:
+        raise RecipeError(f"{shown(path)}: {key}: {file}: {error.strerror}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RecipeError(f"{shown(path)}: {key}: {file} is not Python: {error}") from None
+
+
+def function_of(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
+    """Return a function of a module that a recipe names under `key`; refuse one without it."""
+    tree, file = _parsed(path, key, module)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    raise RecipeError(f"{shown(path)}: {key}: {file} has no `{name}` function")
+
+
+# What a handler must define, and the line that does it.
+_HANDLER_LINES = {
+    "service": "service = Service(read=..., answer=...)",
+    "handle": "handle = service.handle",
+}
+
+
+def check_handler(path: Path, module: Path) -> None:
+    """Refuse a handler that does not define what the pipeline and TorchServe call."""
+    key = "[serve] handler"
+    tree, file = _parsed(path, key, module)
+    defined = defined_names(tree)
+    for name, line in _HANDLER_LINES.items():
+        if name not in defined:
+            raise RecipeError(f"{shown(path)}: {key}: {file} has no `{name}`: add `{line}`")
+
+
+def defined_names(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines when it is run, under `if` and `try` as well."""
+    names = set()
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        # An annotation alone defines nothing, and the names of a comprehension stay in it.
+        elif not (
+            isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
+            or (isinstance(node, ast.AnnAssign) and node.value is None)
+        ):
+            waiting += ast.iter_child_nodes(node)
+    return names
+
+
+def check_params(
+    path: Path, section: str, params: Mapping[str, Any], function: ast.FunctionDef
+) -> None:
+    """Hold a table of a recipe against the signature of the function that it is given to."""
+    arguments = function.args
+    known = [argument.arg for argument in arguments.kwonlyargs]
+    for name in params:
+        if name not in known and arguments.kwarg is None:
+            raise RecipeError(
+                f"{shown(path)}: [{section}] {name}: unknown key{suggestion(name, known)}"
+            )
+    for name, default in zip(known, arguments.kw_defaults, strict=True):
+        if default is None and name not in params:
+            raise RecipeError(f"{shown(path)}: [{section}] {name}: required, but missing")

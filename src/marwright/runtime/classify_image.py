@@ -1,0 +1,21 @@
+"""TorchServe handler: an image in, ranked labels with probabilities out.
+
+Answer: `{"predictions":[{"label":"7","probability":0.9981},…]}`, most probable first.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from marwright.runtime.ranked import ranked
+from marwright.runtime.read import read_image
+from marwright.runtime.service import Loaded, Service
+
+
+def ranked_labels(logits: torch.Tensor, loaded: Loaded) -> dict[str, list[dict[str, object]]]:
+    """Rank the labels of one image; logits are `(1, len(labels))`."""
+    return {"predictions": ranked(logits[0], loaded)}
+
+
+service = Service(read=read_image, answer=ranked_labels)
+handle = service.handle

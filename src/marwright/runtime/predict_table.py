@@ -1,0 +1,24 @@
+"""TorchServe handler: rows of a table in, one value a row out.
+
+Answer: `{"predictions":[152.13,97.4]}`, in the units of the target and the order of the rows.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from marwright.runtime.read import read_table
+from marwright.runtime.service import Loaded, Service
+from marwright.runtime.spec import TableSpec
+
+
+def row_values(outputs: torch.Tensor, loaded: Loaded) -> dict[str, list[float]]:
+    """Undo the target's standardisation; outputs are `(N, 1)`. `decimals` rounds the values."""
+    assert isinstance(loaded.spec, TableSpec)
+    values = outputs[:, 0].double() * loaded.spec.target_std + loaded.spec.target_mean
+    decimals = int(loaded.options.get("decimals", 4))
+    return {"predictions": [round(value, decimals) for value in values.tolist()]}
+
+
+service = Service(read=read_table, answer=row_values)
+handle = service.handle
