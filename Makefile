@@ -1,5 +1,5 @@
 # The front door. `make` lists what there is to do; every target sets up .venv first if it must.
-# make itself only orders the work: what is stale, and why, is for `python -m pipeline` to say.
+# make itself only orders the work: what is stale, and why, is for `python -m marwright` to say.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -55,7 +55,7 @@ QUICK_OPTION := $(if $(filter-out parity,$(WANTED)),,$(if $(YES_TO_QUICK),--quic
 .PHONY: $(BUILD)
 ifneq ($(LEAD),)
 $(LEAD): setup
-	@$(PY) -m pipeline $(WANTED) $(MODEL_OPTION) $(JOBS_OPTION) $(QUICK_OPTION)
+	@$(PY) -m marwright $(WANTED) $(MODEL_OPTION) $(JOBS_OPTION) $(QUICK_OPTION)
 
 $(filter-out $(LEAD),$(WANTED)): $(LEAD)
 	@:
@@ -63,13 +63,13 @@ endif
 
 .PHONY: keep-worst explain list
 keep-worst: setup
-	@$(PY) -m pipeline keep-worst $(MODEL_OPTION)
+	@$(PY) -m marwright keep-worst $(MODEL_OPTION)
 
 explain: setup
-	@$(PY) -m pipeline explain $(MODEL_OPTION)
+	@$(PY) -m marwright explain $(MODEL_OPTION)
 
 list: setup
-	@$(PY) -m pipeline list $(MODEL_OPTION)
+	@$(PY) -m marwright list $(MODEL_OPTION)
 
 ## Looks at a recipe
 ##   make summary    the layers, what trains, from when and at which rate; MODEL=a,b
@@ -77,13 +77,13 @@ list: setup
 ##   make study      the recipe and its variants over several seeds; MODEL=a,b JOBS=n
 .PHONY: summary lr-find study
 summary: setup
-	@$(PY) -m pipeline summary $(MODEL_OPTION)
+	@$(PY) -m marwright summary $(MODEL_OPTION)
 
 lr-find: setup
-	@$(PY) -m pipeline lr-find $(MODEL_OPTION)
+	@$(PY) -m marwright lr-find $(MODEL_OPTION)
 
 study: setup
-	@$(PY) -m pipeline study $(MODEL_OPTION) $(JOBS_OPTION)
+	@$(PY) -m marwright study $(MODEL_OPTION) $(JOBS_OPTION)
 
 ## Serving
 ##   make serve      run TorchServe on model_store/ until ctrl-c; MODEL=a,b PORT=n
@@ -91,20 +91,20 @@ study: setup
 ##   make predict    ask it: MODEL=name INPUT=file PORT=n
 .PHONY: serve stop predict
 serve: setup
-	@$(PY) -m pipeline serve $(MODEL_OPTION) $(PORT_OPTION)
+	@$(PY) -m marwright serve $(MODEL_OPTION) $(PORT_OPTION)
 
 stop: setup
-	@$(PY) -m pipeline stop
+	@$(PY) -m marwright stop
 
 predict: setup
-	@$(PY) -m pipeline predict $(MODEL_OPTION) $(INPUT_OPTION) $(PORT_OPTION)
+	@$(PY) -m marwright predict $(MODEL_OPTION) $(INPUT_OPTION) $(PORT_OPTION)
 
 ## Releases
 ##   make release    build all from nothing, run every gate, fill dist/; VERSION=1.2.0
 ##   make publish    attach dist/ to the release of tag v1.2.0, with the gh command; VERSION=1.2.0
 .PHONY: release publish
 release: setup
-	@$(PY) -m pipeline release $(VERSION_OPTION) $(JOBS_OPTION)
+	@$(PY) -m marwright release $(VERSION_OPTION) $(JOBS_OPTION)
 
 publish:
 	@sh ci/publish.sh
@@ -151,7 +151,7 @@ requirements.lock:
 # Runs on the system's Python when .venv cannot, to say that this is what is wrong.
 doctor:
 	@python=$(PY); "$$python" -c '' 2>/dev/null || python=$${PYTHON:-python3}; \
-	"$$python" -m pipeline.doctor
+	"$$python" -m marwright.pipeline.doctor
 
 lint: setup
 	@.venv/bin/ruff check --quiet
@@ -198,10 +198,10 @@ lock:
 	@sh ci/setup.sh lock
 
 schema: setup
-	@$(PY) -m recipes.schema
-	@$(PY) -m archive.parity.schema
+	@$(PY) -m marwright.recipe.schema
+	@$(PY) -m marwright.archive.parity.schema
 
 clean:
 	@if $(PY) -c 'import pipeline.clean' 2>/dev/null; then \
-	$(PY) -m pipeline clean ; else \
+	$(PY) -m marwright clean ; else \
 	echo "clean: removing build/, model_store/ and dist/" && rm -rf build model_store dist; fi

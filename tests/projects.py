@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
+from ci.prove.project import command, copy_project, environment
 from marwright.archive.files import sha256_file
-from ci.prove.project import command, copy_project
 
 ROOT = Path(__file__).resolve().parent.parent
 # The steps of an archive.
@@ -50,11 +49,11 @@ def make_project(folder: Path, *, models: tuple[str, ...] = ("tiny_a", "tiny_b")
 def pipeline(
     project: Path, *arguments: str, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m pipeline …` in a project, as its own process."""
+    """Run `python -m marwright …` in a project, as its own process."""
     return subprocess.run(
         command(*arguments),
         cwd=project,
-        env={**os.environ, **(env or {})},
+        env=environment(project, **(env or {})),
         capture_output=True,
         text=True,
         check=False,

@@ -20,9 +20,9 @@ from marwright.pipeline.serving.ports import free_ports
 from marwright.pipeline.serving.server import Server
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe
-from tests.projects import ROOT
 from marwright.train.data import open_dataset
 from marwright.train.types import Splits
+from tests.projects import ROOT
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx, pytest.mark.serve]
 

@@ -33,7 +33,7 @@ def test_an_import_against_the_order_is_found(tmp_path: Path) -> None:
     for room in ORDER:
         (tmp_path / room).mkdir()
     (tmp_path / "handlers/bad.py").write_text("def f():\n    from train import types\n")
-    (tmp_path / "train/good.py").write_text("import handlers.spec\nfrom . import types\n")
+    (tmp_path / "train/good.py").write_text("import marwright.runtime.spec\nfrom . import types\n")
     assert [*wrong_imports(tmp_path)] == ["handlers/bad.py imports train"]
 
 

@@ -21,7 +21,7 @@ _WITHOUT_FSYNC = """\
 import os, runpy, sys
 from archive import files
 os.fsync = files.start_writing = lambda descriptor: None
-runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+runpy.run_module("marwright", run_name="__main__", alter_sys=True)
 """
 _OURS, _OURS_FSYNC = "ours, without fsync", "ours"
 _DEFAULT, _STORE = "torch-model-archiver", "torch-model-archiver, zip-store"

@@ -81,6 +81,7 @@ def with_settings(recipe: Recipe, settings: Settings, seed: int) -> Recipe:
 
 def validation_loss(path: Path, settings: Settings, seed: int) -> float:
     """Train once and return the best validation loss. The test split is not even encoded."""
+    from marwright.recipe.paths import root_of
     from marwright.train.checkpoint import outputs_of
     from marwright.train.data import open_dataset
     from marwright.train.fit import fit
@@ -91,12 +92,12 @@ def validation_loss(path: Path, settings: Settings, seed: int) -> float:
 
     recipe = with_settings(load_recipe(path), settings, seed)
     set_determinism(seed, recipe.fit.threads)
-    splits = open_dataset(recipe).splits
+    splits = open_dataset(recipe, root_of(path)).splits
     spec = fit_preprocess(recipe, splits)
     training, validation = (
         tensors_of(name, recipe, splits, spec) for name in ("train", "validation")
     )
-    model = build_model(recipe, spec.shape, outputs_of(splits))
+    model = build_model(recipe, root_of(path), spec.shape, outputs_of(splits))
     return fit(model, training, validation, recipe, lambda *_: None).validation_loss
 
 

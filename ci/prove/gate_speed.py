@@ -57,7 +57,15 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
 
 
 def _zoo(root: Path, stage: str, folder: Path, *more: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "archive.parity.zoo", stage, _ARCHITECTURE, folder, _THREADS]
+    command = [
+        sys.executable,
+        "-m",
+        "marwright.archive.parity.zoo",
+        stage,
+        _ARCHITECTURE,
+        folder,
+        _THREADS,
+    ]
     done = subprocess.run(
         [*map(str, command), *more], cwd=root, capture_output=True, text=True, check=True,
         env={**os.environ, "OMP_NUM_THREADS": str(_THREADS)},

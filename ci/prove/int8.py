@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marwright.archive.onnx_session import open_session
 from ci.prove.project import copy_project, run, table
+from marwright.archive.onnx_session import open_session
 from marwright.recipe.load import load_recipe
 from marwright.train.checkpoint import META
 from marwright.train.data import open_trained_dataset
@@ -94,7 +94,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
         "ONNX int8": (made / "model.int8.onnx", lambda n: _onnx(made / "model.int8.onnx", n)),
     }
     meta = read_meta(made / META)
-    splits = open_trained_dataset(load_recipe(recipe), meta)
+    splits = open_trained_dataset(load_recipe(recipe), project, meta)
     inputs = inputs_of(splits.samples, splits.test, meta.spec).numpy()
     labels = targets_of(splits.samples, splits.test, meta.spec).numpy()
     answers = {name: _answers(start(2), inputs) for name, (_, start) in runs.items()}

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from ci.prove.project import command, copy_project, run, set_value, table
 from marwright.archive.container.open import open_archive
 from marwright.archive.contents import read_contents
 from marwright.archive.files import sha256_file
 from marwright.archive.verify import verify
-from ci.prove.project import command, copy_project, run, set_value, table
 from marwright.pipeline.build import damaged, locked
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.plan import STEPS

@@ -12,7 +12,7 @@ from ci.prove.project import command, run, table
 
 TITLE = "A build in which nothing is stale"
 _RUNS = 10
-_LIMITS = {"make train archive": 0.30, "python -m pipeline train archive": 0.15, "make setup": 0.1}
+_LIMITS = {"make train archive": 0.30, "python -m marwright train archive": 0.15, "make setup": 0.1}
 
 
 def prove(root: Path, folder: Path) -> tuple[bool, str]:
@@ -20,7 +20,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     run(root, "train", "archive")
     commands = {
         "make train archive": ["make", "train", "archive"],
-        "python -m pipeline train archive": command("train", "archive"),
+        "python -m marwright train archive": command("train", "archive"),
         "make setup": ["make", "setup"],
     }
     # As on any machine where nobody forbids Python to keep its bytecode.

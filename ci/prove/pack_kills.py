@@ -9,11 +9,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci.prove.payload import write_payload
+from ci.prove.project import command, table
 from marwright.archive.container.open import open_archive
 from marwright.archive.contents import read_contents
 from marwright.archive.write import SUFFIXES, ArchiveFormat
-from ci.prove.payload import write_payload
-from ci.prove.project import command, table
 
 TITLE = "100 kills and 20 pairs while packing"
 KILLS, PAIRS = 100, 20

@@ -65,8 +65,8 @@ def _mutants(models: dict[str, Healthy], folder: Path) -> tuple[bool, str]:
 
 def _false_alarms(models: dict[tuple[str, int], Healthy]) -> tuple[bool, str]:
     """Run the gate over each model with the seed that it was trained with."""
-    from marwright.archive.parity.gate import run_gate
     from ci.prove.mutants.answers import by_answers
+    from marwright.archive.parity.gate import run_gate
     from marwright.recipe.types import Parity
 
     alarms = 0

@@ -9,14 +9,17 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-ROOMS = ("recipes", "handlers", "train", "archive", "report", "pipeline")
+# What a project of its own is made of, and the engine, so that a copy of it may be broken too.
+COPIED = ("recipes", "src")
 
 
 def copy_project(root: Path, folder: Path, models: Collection[str] | None = None) -> Path:
-    """Copy the rooms to a new folder; with `models`, only those recipes."""
-    for room in ROOMS:
+    """Copy the project and the engine to a new folder; with `models`, only those recipes."""
+    for part in COPIED:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / room, folder / room, ignore=ignored)
+        shutil.copytree(root / part, folder / part, ignore=ignored)
+    for part in ("config.properties", "pyproject.toml"):
+        shutil.copyfile(root / part, folder / part)
     for recipe in (folder / "recipes").glob("*.toml"):
         if models is not None and recipe.stem not in models:
             recipe.unlink()
@@ -33,14 +36,21 @@ def set_value(project: Path, model: str, key: str, value: object) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    """Return `python -m pipeline …` for this environment's Python."""
-    return [sys.executable, "-m", "pipeline", *arguments]
+    """Return `python -m marwright …` for this environment's Python."""
+    return [sys.executable, "-m", "marwright", *arguments]
+
+
+def environment(project: Path, **more: str) -> dict[str, str]:
+    """Return an environment in which the engine is a project's copy of it, where it has one."""
+    source = project / "src"
+    path = {"PYTHONPATH": str(source)} if source.is_dir() else {}
+    return {**os.environ, **path, **more}
 
 
 def run(project: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
-    """Run `python -m pipeline …`; returns what it printed. Exits with its errors if it fails."""
+    """Run `python -m marwright …`; returns what it printed. Exits with its errors if it fails."""
     done = subprocess.run(
-        command(*arguments), cwd=project, env={**os.environ, **(env or {})},
+        command(*arguments), cwd=project, env=environment(project, **(env or {})),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

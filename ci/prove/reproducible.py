@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from marwright.archive.files import sha256_file
 from ci.prove.project import copy_project, run, table
+from marwright.archive.files import sha256_file
 
 TITLE = "Two builds in other folders, time zones and years"
 

@@ -21,7 +21,8 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     with Server(store=root / "model_store", home=folder / "server", port=free_ports()) as server:
         server.wait_ready()
         for model in ("digits", "diabetes"):
-            splits = open_dataset(load_recipe(root / "recipes" / f"{model}.toml")).splits
+            recipe = load_recipe(root / "recipes" / f"{model}.toml")
+            splits = open_dataset(recipe, root).splits
             sample = int(splits.test[0])
             body, content_type = splits.samples.request(sample)
             truth = splits.samples.targets[sample]

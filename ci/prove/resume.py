@@ -10,8 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from marwright.archive.files import sha256_file
 from ci.prove.project import command, copy_project, run, table
+from marwright.archive.files import sha256_file
 
 TITLE = "20 kills of trainings"
 # Between them: dropout and augmentation, batches by length, a sampler that draws rare classes more

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean, median
 
-from marwright.archive.types import read_json
 from ci.prove.project import run, table
+from marwright.archive.types import read_json
 from marwright.pipeline.steps.report import study_file
 from marwright.recipe.load import load_recipes
 from marwright.recipe.types import MAIN_METRIC

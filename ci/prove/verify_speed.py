@@ -7,11 +7,11 @@ import statistics
 import time
 from pathlib import Path
 
+from ci.prove.payload import write_payload
+from ci.prove.project import table
 from marwright.archive.container.open import open_archive
 from marwright.archive.pack import pack
 from marwright.archive.verify import verify
-from ci.prove.payload import write_payload
-from ci.prove.project import table
 
 TITLE = "Verifying 512 MiB"
 _SIZE, _ROUNDS = 512 << 20, 5

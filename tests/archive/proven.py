@@ -16,7 +16,6 @@ from marwright.archive.golden import golden_members
 from marwright.archive.model_config import handler_options
 from marwright.archive.proven import pack_proven
 from marwright.recipe.types import Recipe
-from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
 from marwright.train.checkpoint import load_checkpoint, outputs_of
 from marwright.train.leakage import duplicates
 from marwright.train.model import build_model
@@ -27,6 +26,7 @@ from marwright.train.splits import split
 from marwright.train.tensors import inputs_of
 from marwright.train.trace import trace
 from marwright.train.types import NOTHING, Meta, Opened, Splits
+from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
 
 # How closely golden outputs must be met.
 ATOL, RTOL = 1e-5, 1e-6

@@ -21,11 +21,11 @@ from marwright.archive.golden import _chosen, golden_members
 from marwright.archive.model_config import handler_options
 from marwright.archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
 from marwright.recipe.errors import PackError
-from tests.archive.proven import ATOL, RTOL, Proven, one_thread
-from tests.archive.tiny import LABELS, image_recipe
 from marwright.train.samples import ImageSamples
 from marwright.train.tensors import inputs_of
 from marwright.train.types import Splits
+from tests.archive.proven import ATOL, RTOL, Proven, one_thread
+from tests.archive.tiny import LABELS, image_recipe
 
 pytestmark = pytest.mark.torch
 
@@ -118,10 +118,10 @@ def handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def add(code: str) -> str:
         (tmp_path / "strange.py").write_text(
             "import torch\n"
-            "from handlers.classify_image import ranked_labels\n"
-            "from handlers.read import read_image\n"
-            "from handlers.request import BadRequest\n"
-            f"from handlers.service import Service\n{code}"
+            "from marwright.runtime.classify_image import ranked_labels\n"
+            "from marwright.runtime.read import read_image\n"
+            "from marwright.runtime.request import BadRequest\n"
+            f"from marwright.runtime.service import Service\n{code}"
         )
         return "strange"
 

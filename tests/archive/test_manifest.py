@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from marwright.archive.manifest import ARCHIVER, ManifestModel, Runtime, read_manifest, write_manifest
+from marwright.archive.manifest import (
+    ARCHIVER,
+    ManifestModel,
+    Runtime,
+    read_manifest,
+    write_manifest,
+)
 
 DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FILES = {

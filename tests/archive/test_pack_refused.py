@@ -184,7 +184,7 @@ def test_export_path_that_cannot_be_is_named(path: str) -> None:
 # Says that it is there, then packs two versions in turn until it is killed.
 FOREVER = """
 import sys
-from archive.pack import pack
+from marwright.archive.pack import pack
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 while True:
     for payload in ("one.pt", "two.pt"):

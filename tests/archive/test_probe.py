@@ -289,7 +289,7 @@ def test_what_cannot_be_loaded_is_named_with_its_own_error(
     found: Found, name: str, error: str
 ) -> None:
     (problem,) = found[name].problems
-    said = "handlers.classify_image:handle: TorchServe cannot load it: "
+    said = "marwright.runtime.classify_image:handle: TorchServe cannot load it: "
     assert problem.startswith(said + error)
     assert found[name].golden_samples == 0
     assert found[name].stages == ["start", "open", "load"]

@@ -15,9 +15,9 @@ import pytest
 from marwright.archive.manifest import ARCHIVER
 from marwright.archive.sources import SourceReader
 from marwright.archive.types import GOLDEN, INVENTORY, MANIFEST, PROOF, Inventory, Proof
-from marwright.runtime.spec import load_spec
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import canonical
+from marwright.runtime.spec import load_spec
 from tests.archive.tiny import (
     LABELS,
     ROOT,
@@ -162,7 +162,7 @@ def test_manifest_names_the_recipes_model_and_handler(
         "model": {
             "modelName": "tiny_image",
             "modelVersion": "1.2",
-            "handler": "handlers.classify_image:handle",
+            "handler": "marwright.runtime.classify_image:handle",
             "serializedFile": "model.pt",
             "configFile": "model-config.yaml",
         },

@@ -162,10 +162,20 @@ def test_handler_finds_its_files_and_its_configuration() -> None:
 
 
 def test_afterwards_all_is_as_it_was() -> None:
-    before = Path.cwd(), [*sys.path], sys.modules["archive.run"], sys.modules["recipes.errors"]
+    before = (
+        Path.cwd(),
+        [*sys.path],
+        sys.modules["marwright.archive.run"],
+        sys.modules["marwright.recipe.errors"],
+    )
     make({"util.py": "X = 1"})
     asked(f"import util\n{HANDLE}")
-    after = Path.cwd(), [*sys.path], sys.modules["archive.run"], sys.modules["recipes.errors"]
+    after = (
+        Path.cwd(),
+        [*sys.path],
+        sys.modules["marwright.archive.run"],
+        sys.modules["marwright.recipe.errors"],
+    )
     assert after == before
     assert not {"handler", "util"} & set(sys.modules)
 
@@ -179,7 +189,9 @@ def test_second_archive_runs_its_own_code() -> None:
 
 def test_archive_has_a_package_that_is_called_as_a_room_of_this_project() -> None:
     make({"handlers/__init__.py": "", "handlers/spec.py": "WORD = 'mine'"})
-    source = "from handlers.spec import WORD\ndef handle(data, context):\n    return [WORD]\n"
+    source = (
+        "from marwright.runtime.spec import WORD\ndef handle(data, context):\n    return [WORD]\n"
+    )
     assert asked(source)[0].body == b"mine"
 
 
@@ -187,7 +199,7 @@ def test_archive_has_a_package_that_is_called_as_a_room_of_this_project() -> Non
 
 
 def test_handler_does_not_find_this_project(capfd: pytest.CaptureFixture[str]) -> None:
-    path = packed(f"import recipes.load\n{HANDLE}", provided="recipes")
+    path = packed(f"import marwright.recipe.load\n{HANDLE}", provided="recipes")
     with pytest.raises(VerifyError) as error:
         run(path, [(b"{}", JSON)])
     assert str(error.value) == (
@@ -195,7 +207,7 @@ def test_handler_does_not_find_this_project(capfd: pytest.CaptureFixture[str]) -
         "ModuleNotFoundError: No module named 'recipes'"
     )
     # The line that fails is told, for whoever looks for it.
-    assert "import recipes.load" in capfd.readouterr().err
+    assert "import marwright.recipe.load" in capfd.readouterr().err
 
 
 def test_archive_that_is_not_there_is_named() -> None:

@@ -18,7 +18,7 @@ from tests.servers import ROOT
 HOLDS = """
 import sys
 from pathlib import Path
-from archive.scratch import scratch_folder
+from marwright.archive.scratch import scratch_folder
 with scratch_folder("verify", Path(sys.argv[1])) as folder:
     (folder / "inner").mkdir()
     (folder / "inner" / "weights").write_text("x")
@@ -106,7 +106,7 @@ def test_a_sweep_of_another_process_between_making_and_locking_does_no_harm(
             path.rmdir()
         return try_lock(path)
 
-    monkeypatch.setattr("archive.scratch.try_lock", swept)
+    monkeypatch.setattr("marwright.archive.scratch.try_lock", swept)
     with scratch_folder("verify", tmp_path) as folder:
         assert folder.is_dir()
         assert folder.name == calls[1].name

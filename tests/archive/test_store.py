@@ -259,7 +259,7 @@ def test_model_is_read_from_every_kind_of_archive(
     assert read_model(target) == ManifestModel(
         model_name="tiny_image",
         model_version="1.2",
-        handler="handlers.classify_image:handle",
+        handler="marwright.runtime.classify_image:handle",
         serialized_file="model.pt",
         config_file="model-config.yaml",
     )

@@ -19,12 +19,12 @@ from marwright.archive.types import GOLDEN_INDEX, GOLDEN_TENSORS
 from marwright.archive.verify import verify
 from marwright.runtime.preprocess import text_bytes
 from marwright.runtime.spec import TextSpec
+from marwright.train.tensors import inputs_of
 from tests.archive.answers.asked import checked
 from tests.archive.mutants import handler_with
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread, prove
 from tests.archive.tiny import members_of, rewrite
 from tests.train.texts import text_recipe, text_samples
-from marwright.train.tensors import inputs_of
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

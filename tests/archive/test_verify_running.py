@@ -76,7 +76,7 @@ def test_handler_that_needs_the_project_fails_even_if_pythonpath_names_it(
 ) -> None:
     report = verdicts("imports_the_project")
     assert report.problems == [
-        "handlers.classify_image:handle: TorchServe cannot load it: "
+        "marwright.runtime.classify_image:handle: TorchServe cannot load it: "
         "ModuleNotFoundError: No module named 'train'"
     ]
     assert not report.proven

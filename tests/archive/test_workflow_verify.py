@@ -13,7 +13,13 @@ import pytest
 from marwright.archive import probing
 from marwright.archive.card import difference, read_card
 from marwright.archive.run import run
-from marwright.archive.types import INVENTORY, MANIFEST, PROOF, WORKFLOW_INVENTORY, WORKFLOW_MANIFEST
+from marwright.archive.types import (
+    INVENTORY,
+    MANIFEST,
+    PROOF,
+    WORKFLOW_INVENTORY,
+    WORKFLOW_MANIFEST,
+)
 from marwright.archive.verify import verify
 from marwright.pipeline.inspect import inspect
 from marwright.pipeline.layout import Layout
@@ -317,7 +323,7 @@ def test_a_sound_workflow_passes_in_a_clean_process(war: Path) -> None:
         ("def pre(data, context):\n    return [data[0]]\n",
          "TypeError: 'NoneType' object is not subscriptable"),
         ("pre = 3\n", "TypeError: 'int' object is not callable"),
-        ("import archive.workflow\n" + FLOW, "ModuleNotFoundError: No module named 'archive'"),
+        ("import marwright.archive.workflow\n" + FLOW, "ModuleNotFoundError: No module named 'archive'"),
     ],
 )  # fmt: skip
 def test_functions_that_cannot_be_loaded_are_named(here: Path, source: str, problem: str) -> None:

@@ -135,7 +135,7 @@ ELSEWHERE = """
 import os, sys
 from pathlib import Path
 os.umask(0o077)
-from archive.write import FORMATS, SUFFIXES, write_archive
+from marwright.archive.write import FORMATS, SUFFIXES, write_archive
 folder = Path(sys.argv[1])
 files = [path for path in folder.rglob("*") if path.is_file()]
 members = {path.relative_to(folder).as_posix(): path for path in sorted(files, reverse=True)}
@@ -364,7 +364,7 @@ def test_failure_in_the_middle_leaves_the_old_archive(
 WRITES = """
 import os, resource, signal, sys
 from pathlib import Path, PosixPath
-from archive.write import write_archive
+from marwright.archive.write import write_archive
 target, weights, format = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 {what}
 write_archive(target, {{"a": bytes(100_000), "b": weights, "c": b""}}, proven=False, format=format)

@@ -26,10 +26,10 @@ from marwright.archive.types import (
     to_json,
 )
 from marwright.archive.write import write_archive, write_members
-from marwright.runtime.spec import ImageSpec, spec_to_dict
 from marwright.recipe.types import Recipe
-from tests.specs import numbers
+from marwright.runtime.spec import ImageSpec, spec_to_dict
 from marwright.train.types import Meta
+from tests.specs import numbers
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("left", "right", "top")

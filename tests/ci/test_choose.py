@@ -71,6 +71,7 @@ def test_the_proof_fails_when_another_candidate_is_better(
 @pytest.mark.torch
 def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import train.data
+
     from marwright.train.types import Opened
 
     opened = train.data.open_dataset

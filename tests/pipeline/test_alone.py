@@ -14,7 +14,7 @@ from marwright.recipe.errors import MarwrightError
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.alone import alone
+from marwright.pipeline.alone import alone
 
 with alone(Path(sys.argv[1]), "the child"):
     print("held", flush=True)

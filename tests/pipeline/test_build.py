@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torch
 
 def test_second_build_runs_nothing_and_imports_nothing_heavy(project: Path) -> None:
     code = (
-        "import sys; from pipeline.cli import main; code = main(['train', 'archive']);"
+        "import sys; from marwright.pipeline.cli import main; code = main(['train', 'archive']);"
         "heavy = {'torch', 'rich', 'numpy', 'subprocess'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )
@@ -157,7 +157,7 @@ def test_environment_changes_no_result(project: Path) -> None:
 
 DATASET = """\
 import numpy as np
-from train.samples import TableSamples
+from marwright.train.samples import TableSamples
 
 
 def load(table):

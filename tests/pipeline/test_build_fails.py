@@ -71,7 +71,7 @@ def test_unreadable_recipe_stops_only_its_model(project: Path) -> None:
 
 
 def test_step_that_dies_is_reported_with_its_log(project: Path) -> None:
-    first = "    from archive.files import sha256_file\n"
+    first = "    from marwright.archive.files import sha256_file\n"
     edit(project, "pipeline/steps/trace.py", first, f"    import os; os.abort()\n{first}")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 1

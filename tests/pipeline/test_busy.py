@@ -10,7 +10,7 @@ import sys
 # Long enough to be drawn.
 CODE = """
 import time
-from pipeline.busy import busy
+from marwright.pipeline.busy import busy
 with busy("packing [x]"):
     time.sleep(0.5)
     print("done")

@@ -21,7 +21,7 @@ def test_runs_without_an_environment(tmp_path):
         shutil.copy(doctor.ROOT / part, tmp_path / part)
     done = subprocess.run(
         # -S: without installed packages, as on a machine where nothing has been set up.
-        [sys.executable, "-S", "-m", "pipeline.doctor"],
+        [sys.executable, "-S", "-m", "marwright.pipeline.doctor"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -77,7 +77,7 @@ def test_card_of_a_proven_archive_is_shown(mar: Path, layout: Layout, capsys: Ou
         "SHA-256": sha256_file(mar),
         "model": "tiny_image 1.2",
         "packed by": "",
-        "handler": "handlers.classify_image:handle",
+        "handler": "marwright.runtime.classify_image:handle",
         "payload": "model.pt",
         "proof": "claimed; `verify` tests it",
         "accuracy": "0.7500 (baseline 0.2500)",

@@ -129,7 +129,7 @@ def test_the_module_prints_the_home_and_says_what_it_skipped(tmp_path):
     fake_java(tmp_path / "new")
     path = os.pathsep.join([str(tmp_path / "new" / "bin"), os.environ["PATH"]])
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.java"],
+        [sys.executable, "-m", "marwright.pipeline.java"],
         cwd=ROOT,
         env={**os.environ, "JAVA_HOME": str(tmp_path / "old"), "PATH": path},
         capture_output=True,

@@ -128,8 +128,8 @@ def test_a_disk_without_room_for_what_a_server_unpacks(built_project: Path, tmp_
 FILLS = """
 import subprocess, sys
 from pathlib import Path
-from pipeline.serving import server
-from recipes.errors import ServeError
+from marwright.pipeline.serving import server
+from marwright.recipe.errors import ServeError
 root, port = Path(sys.argv[1]), int(sys.argv[2])
 home = root / "home"
 home.mkdir()
@@ -292,7 +292,7 @@ def test_temporary_files_without_a_place_are_a_sentence(tmp_path: Path) -> None:
     mar = write_mar(tmp_path / "x.mar")
     script = (
         "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']; "
-        "from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from marwright.pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "verify", str(mar)],

@@ -133,7 +133,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_command_itself_packs_without_torch_and_fails_without_a_traceback() -> None:
     code = (
-        "import sys; from pipeline.cli import main\n"
+        "import sys; from marwright.pipeline.cli import main\n"
         f"assert main({WORDS}) == 0\n"
         "assert not {'torch', 'rich'} & set(sys.modules)\n"
     )

@@ -148,7 +148,7 @@ def test_archive_of_many_members_is_read_again(format: str) -> None:
 def test_archive_that_could_not_be_read_again_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("archive.write.MAX_INVENTORY", 100)
+    monkeypatch.setattr("marwright.archive.write.MAX_INVENTORY", 100)
     assert pack(*OWN) == 9
     assert "MAR-INF/inventory.json would have " in capsys.readouterr().err
     assert not [*Path().glob("tiny*")]

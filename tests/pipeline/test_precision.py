@@ -25,11 +25,11 @@ from marwright.pipeline.step import Job
 from marwright.pipeline.steps import quantise
 from marwright.recipe.errors import ParityError
 from marwright.recipe.load import load_recipe
-from tests.archive.quantise.graphs import STAY_WIDE, chain, written
-from tests.projects import built, edit, steps_run
 from marwright.train.data import open_trained_dataset
 from marwright.train.tensors import inputs_of, targets_of
 from marwright.train.types import read_meta
+from tests.archive.quantise.graphs import STAY_WIDE, chain, written
+from tests.projects import built, edit, steps_run
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -38,11 +38,11 @@ MADE = ("model.int8.onnx", "quantise.json", "state/quantise.json")
 BUILD = """
 import sys
 from pathlib import Path
-from pipeline.build import build
-from pipeline.layout import Layout
-from pipeline.plan import steps_up_to
-from pipeline.summary import summarise
-from recipes.load import load_recipes
+from marwright.pipeline.build import build
+from marwright.pipeline.layout import Layout
+from marwright.pipeline.plan import steps_up_to
+from marwright.pipeline.summary import summarise
+from marwright.recipe.load import load_recipes
 recipes, _ = load_recipes(Path("recipes"))
 layout = Layout(root=Path.cwd())
 sys.exit(summarise(build(recipes, steps_up_to("quantise"), layout, jobs=2), ["quantise"], layout))

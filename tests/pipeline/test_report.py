@@ -17,11 +17,11 @@ from marwright.pipeline.state import Output, Record, write_record
 from marwright.pipeline.step import Job
 from marwright.pipeline.steps import report as step
 from marwright.recipe.types import Recipe
+from marwright.train.types import write_report
 from tests.archive.tiny import answers_report, image_meta, image_recipe, parity_report
 from tests.report.html import links, words
 from tests.report.reports import quantised
 from tests.report.train_reports import classifier, regression
-from marwright.train.types import write_report
 
 INT8 = image_recipe(export={"precision": "int8"})
 WRONG: ParityReport = msgspec.structs.replace(

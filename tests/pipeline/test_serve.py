@@ -47,8 +47,8 @@ GOLDEN = {
 RUN = """
 import sys
 from pathlib import Path
-from pipeline.serve import serve, stop
-from recipes.errors import ServeError
+from marwright.pipeline.serve import serve, stop
+from marwright.recipe.errors import ServeError
 root = Path(sys.argv[2])
 try:
     sys.exit(serve(root=root, port=None, models=()) if sys.argv[1] == "serve" else stop(root))
@@ -156,7 +156,7 @@ def test_no_java_leaves_nothing_behind(tmp_path, monkeypatch):
     def nowhere():
         raise ServeError("no Java")
 
-    monkeypatch.setattr("pipeline.serving.process.find_java", nowhere)
+    monkeypatch.setattr("marwright.pipeline.serving.process.find_java", nowhere)
     write_mar(tmp_path / "store" / "echo.mar")
     home = tmp_path / "home"
     with pytest.raises(ServeError, match="no Java"):
@@ -373,7 +373,7 @@ def workers(record):
 
 def predicting(root):
     script = (
-        "import sys; from pathlib import Path; from pipeline.predict import predict; "
+        "import sys; from pathlib import Path; from marwright.pipeline.predict import predict; "
         "sys.exit(predict(root=Path(sys.argv[1]), model='echo', input='[1]', port=None))"
     )
     return subprocess.run(

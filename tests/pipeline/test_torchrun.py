@@ -17,8 +17,8 @@ from marwright.pipeline.torchrun import OPTIONS, ProcessError, train_together
 from marwright.recipe.errors import DataError, MachineError, MarwrightError, TrainError
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe, varied
-from tests.projects import ROOT
 from marwright.train.record import TrainReport
+from tests.projects import ROOT
 
 pytestmark = pytest.mark.torch
 
@@ -112,7 +112,7 @@ def test_another_number_of_processes_is_refused(
         ("raise OSError('seeded fault')", "^process 1: OSError: seeded fault", MachineError),
         ("raise OSError(28, 'No space left')", "^process 1: No space left", MachineError),
         ("os._exit(9)", "no process said why|Connection (closed|reset) by peer", TrainError),
-        ("from recipes.errors import DataError as E; raise E('mend me')", "^mend me$", DataError),
+        ("from marwright.recipe.errors import DataError as E; raise E('mend me')", "^mend me$", DataError),
     ],
 )  # fmt: skip
 def test_one_that_fails_ends_all(
@@ -124,7 +124,7 @@ def test_one_that_fails_ends_all(
     (root / "user" / "net.py").write_text(
         "import os\n"
         "from torch import nn\n"
-        "from train.models.mlp import build as mlp\n\n\n"
+        "from marwright.train.models.mlp import build as mlp\n\n\n"
         "class Faulty(nn.Module):\n"
         "    def __init__(self, inner):\n"
         "        super().__init__()\n"

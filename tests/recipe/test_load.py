@@ -269,8 +269,8 @@ def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> 
         "service = Service(read=None, answer=None)\nhandle = service.handle",
         "service: Service = Service()\nhandle: object = service.handle",
         "service = Service()\ndef handle(data, context): ...",
-        "from handlers.classify_image import handle, service",
-        "from handlers.classify_image import h as handle, s as service",
+        "from marwright.runtime.classify_image import handle, service",
+        "from marwright.runtime.classify_image import h as handle, s as service",
         "try:\n    service, handle = made()\nexcept ValueError:\n    raise",
     ],
 )

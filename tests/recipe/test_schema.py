@@ -24,8 +24,8 @@ def validator() -> Draft202012Validator:
 
 
 def written_schema(folder: Path) -> str:
-    """Run `python -m recipes.schema` in a folder; returns what it wrote."""
-    subprocess.run([sys.executable, "-m", "recipes.schema"], cwd=folder, check=True)
+    """Run `python -m marwright.recipe.schema` in a folder; returns what it wrote."""
+    subprocess.run([sys.executable, "-m", "marwright.recipe.schema"], cwd=folder, check=True)
     return (folder / "recipes/schema.json").read_text(encoding="utf-8")
 
 

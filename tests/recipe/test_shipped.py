@@ -10,8 +10,8 @@ import pytest
 from marwright.archive.types import read_json
 from marwright.recipe.load import load_recipes
 from marwright.recipe.types import MAIN_METRIC
-from tests.projects import ROOT
 from marwright.train.record import StudyReport
+from tests.projects import ROOT
 
 RECIPES, _ = load_recipes(ROOT / "recipes")
 

@@ -245,7 +245,7 @@ def test_every_task_has_a_metric() -> None:
 
 def test_reading_recipes_needs_no_torch() -> None:
     code = (
-        "import sys, recipes.load, recipes.schema;"
+        "import sys, marwright.recipe.load, marwright.recipe.schema;"
         "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run(

@@ -9,9 +9,9 @@ import pytest
 
 from marwright.report.confusion import confused, confusion, rows
 from marwright.report.page import Section, page_of
+from marwright.train.record import Classified
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier
-from marwright.train.record import Classified
 
 
 def found(classes: int, right: float = 0.8) -> Classified:

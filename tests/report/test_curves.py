@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from marwright.report.curves import Curve, changes, curves, spans_powers
 from marwright.report.style import SECOND
+from marwright.train.record import Epoch
 from tests.report.html import faults, words
 from tests.report.train_reports import epochs
-from marwright.train.record import Epoch
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

@@ -220,10 +220,10 @@ _RENDER = """
 import hashlib, sys
 from pathlib import Path
 import msgspec
-from archive.parity.types import ParityReport
-from report.index import write_index
-from report.page import page_of
-from report.parity import parity_sections
+from marwright.archive.parity.types import ParityReport
+from marwright.report.index import write_index
+from marwright.report.page import page_of
+from marwright.report.parity import parity_sections
 report = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ParityReport)
 html = page_of(parity_sections(report), title="t", subtitle="s")
 heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib.pyplot"}

@@ -8,8 +8,8 @@ import pytest
 from markupsafe import Markup
 
 from marwright.report.reliability import bars, reliability
-from tests.report.html import faults, words
 from marwright.train.record import Bin
+from tests.report.html import faults, words
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

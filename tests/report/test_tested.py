@@ -7,9 +7,9 @@ import pytest
 
 from marwright.report import tested
 from marwright.report.page import page_of
+from marwright.train.record import Bin, Classified, ClassScore, Predicted, TrainReport
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, replaced, troubled
-from marwright.train.record import Bin, Classified, ClassScore, Predicted, TrainReport
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow

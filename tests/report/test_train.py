@@ -11,11 +11,11 @@ import pytest
 
 from marwright.report.page import page_of
 from marwright.report.train import train_sections
+from marwright.train.record import TrainReport
 from tests.archive.tiny import image_recipe
 from tests.projects import ROOT
 from tests.report.html import faults, links, words
 from tests.report.train_reports import classifier, epochs, regression, replaced, troubled
-from marwright.train.record import TrainReport
 
 # Drawing takes seconds.
 pytestmark = pytest.mark.slow
@@ -70,5 +70,5 @@ sys.stdout.buffer.write(html(troubled(3)).encode())
 
 
 def test_drawing_a_page_needs_no_torch() -> None:
-    command = "import report.model, sys; assert 'torch' not in sys.modules"
+    command = "import marwright.report.model, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)

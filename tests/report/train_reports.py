@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from tests.report.reports import picture
 from marwright.train.record import (
     Bin,
     Classified,
@@ -24,6 +23,7 @@ from marwright.train.record import (
     Wrong,
 )
 from marwright.train.samples import Fault
+from tests.report.reports import picture
 
 NO_DUPLICATES = Duplicates(exact=0, conflicting=0, leaked=0, near=0, compared=300, pairs=[])
 _ANIMALS = ("cat", "dog", "hedgehog", "long-tailed macaque", "ox", "quail", "newt", "wolf")

@@ -15,16 +15,16 @@ import pytest
 
 from marwright.pipeline.serving.ports import free_ports
 from marwright.pipeline.serving.server import Server
-from tests.runtime.images import encoded, noise
 from tests.projects import ROOT
+from tests.runtime.images import encoded, noise
 from tests.servers import write_mar
 
 pytestmark = [pytest.mark.torch, pytest.mark.serve]
 
 HANDLER = """
 from handlers.{module} import {read}
-from handlers.service import Loaded, Service
-from handlers.spec import ImageSpec, TableSpec, TextSpec
+from marwright.runtime.service import Loaded, Service
+from marwright.runtime.spec import ImageSpec, TableSpec, TextSpec
 
 SPECS = {{
     "read_text": TextSpec(max_bytes=64),

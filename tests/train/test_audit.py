@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from marwright.recipe.errors import DataError
-from tests.train.conftest import image_samples, table_samples
 from marwright.train.audit import SHOWN, audited, chosen, refusal, without
 from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples
+from tests.train.conftest import image_samples, table_samples
 
 pytestmark = pytest.mark.torch
 

@@ -14,14 +14,6 @@ from torch import nn
 
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Recipe
-from tests.train.conftest import (
-    ModuleMaker,
-    image_recipe,
-    image_samples,
-    splits_by_place,
-    table_recipe,
-    table_samples,
-)
 from marwright.train.accepted import Measured, refusal
 from marwright.train.baseline import blind_answers, doubt_of_head, gain
 from marwright.train.leakage import duplicates
@@ -33,6 +25,14 @@ from marwright.train.record import Classified, TrainReport
 from marwright.train.run import learn, train
 from marwright.train.scores import classified
 from marwright.train.types import NOTHING, Meta, Opened, read_meta
+from tests.train.conftest import (
+    ModuleMaker,
+    image_recipe,
+    image_samples,
+    splits_by_place,
+    table_recipe,
+    table_samples,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -262,7 +262,7 @@ def test_a_head_that_is_said_to_be_ours_and_is_not(
     tmp_path: Path, make_module: ModuleMaker, minimum: float | str | None
 ) -> None:
     """As it goes: a good model of the same labels in another order, and hardly any training."""
-    make_module("train.datasets.tiny", load=lambda: image_samples(300))
+    make_module("marwright.train.datasets.tiny", load=lambda: image_samples(300))
     first = image_recipe(epochs=8, learning_rate=1e-2)
     (tmp_path / "first").mkdir()
     train(first, tmp_path, tmp_path / "first", lambda *_: None)

@@ -7,6 +7,10 @@ import dataclasses
 import msgspec
 import numpy as np
 
+from marwright.train.card import data_card
+from marwright.train.record import DataCard, Duplicates
+from marwright.train.samples import Fault, Samples
+from marwright.train.types import NOTHING, Opened
 from tests.train.conftest import (
     image_recipe,
     image_samples,
@@ -14,10 +18,6 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from marwright.train.card import data_card
-from marwright.train.record import DataCard, Duplicates
-from marwright.train.samples import Fault, Samples
-from marwright.train.types import NOTHING, Opened
 
 NONE = Duplicates(exact=1, conflicting=0, leaked=0, near=0, compared=20, pairs=[])
 FAULTS = (Fault(where="a.png", what="the file is empty"),)

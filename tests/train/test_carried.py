@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from marwright.runtime.spec import TableSpec, TextSpec
 from marwright.recipe.errors import TrainError
-from tests.specs import numbers
+from marwright.runtime.spec import TableSpec, TextSpec
 from marwright.train.start import Source, from_file, load_start
 from marwright.train.weights import save_weights
+from tests.specs import numbers
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -16,14 +16,6 @@ from torch import nn
 from ci.prove.project import ROOMS
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Recipe
-from tests.projects import ROOT
-from tests.train.conftest import (
-    ModuleMaker,
-    image_recipe,
-    image_samples,
-    table_recipe,
-    table_samples,
-)
 from marwright.train import checkpoint as module
 from marwright.train.accepted import Measured
 from marwright.train.checkpoint import (
@@ -46,6 +38,14 @@ from marwright.train.record import Epoch
 from marwright.train.samples import Fault, Samples
 from marwright.train.splits import split
 from marwright.train.types import NOTHING, Checkpoint, Opened
+from tests.projects import ROOT
+from tests.train.conftest import (
+    ModuleMaker,
+    image_recipe,
+    image_samples,
+    table_recipe,
+    table_samples,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -159,7 +159,7 @@ def test_weights_that_cannot_be_written_leave_no_meta(
     def fails(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("train.weights.save_file", fails)
+    monkeypatch.setattr("marwright.train.weights.save_file", fails)
     with pytest.raises(OSError, match="no space left"):
         saved(tmp_path, table_recipe(), table_samples())
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +180,7 @@ class Tied(nn.Module):
 
 
 def test_tied_weights_are_saved(tmp_path: Path, make_module: ModuleMaker) -> None:
-    make_module("train.models.mlp", build=lambda shape, outputs: Tied())
+    make_module("marwright.train.models.mlp", build=lambda shape, outputs: Tied())
     model, checkpoint = saved(tmp_path, table_recipe(), table_samples())
     loaded = load_checkpoint(table_recipe(), checkpoint)
     assert isinstance(loaded, Tied)

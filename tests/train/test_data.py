@@ -15,6 +15,9 @@ from PIL import Image
 from marwright.recipe.errors import DataError
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe, varied
+from marwright.train.data import open_dataset, open_trained_dataset
+from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples
+from marwright.train.types import Meta, Opened
 from tests.projects import ROOT
 from tests.train.conftest import (
     ModuleMaker,
@@ -23,9 +26,6 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from marwright.train.data import open_dataset, open_trained_dataset
-from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples
-from marwright.train.types import Meta, Opened
 
 pytestmark = pytest.mark.torch
 
@@ -33,7 +33,7 @@ SKIP = {"faulty": "skip"}
 
 
 def opened(make_module: ModuleMaker, recipe: Recipe, samples: Any) -> Opened:
-    make_module("train.datasets.tiny", load=lambda: samples)
+    make_module("marwright.train.datasets.tiny", load=lambda: samples)
     return open_dataset(recipe)
 
 
@@ -87,7 +87,7 @@ def test_files_and_params_are_given_to_the_data_set(make_module: ModuleMaker) ->
         given.extend(paths)
         return table_samples(count)
 
-    make_module("train.datasets.tiny", load=load)
+    make_module("marwright.train.datasets.tiny", load=load)
     data = {"files": ["a.csv", "b/c"], "params": {"count": 90}}
     splits = open_dataset(table_recipe(data=data)).splits
     assert given == [ROOT / "a.csv", ROOT / "b/c"]
@@ -102,7 +102,7 @@ def test_names_that_numpy_made_become_plain_texts(make_module: ModuleMaker) -> N
             rows, labels=labels, targets=(rows.targets > 0).astype(np.int64), names=None,
             columns=np.array(rows.columns), optional=np.zeros(len(rows.columns), dtype=bool),
         )  # fmt: skip
-        make_module("train.datasets.tiny", load=lambda samples=samples: samples)
+        make_module("marwright.train.datasets.tiny", load=lambda samples=samples: samples)
         recipe = varied(table_recipe(), {"task": "classification"})
         found = open_dataset(recipe).splits.samples
         assert isinstance(found, TableSamples)
@@ -183,7 +183,7 @@ def test_what_a_data_sets_own_code_raises_says_whose_it_is(make_module: ModuleMa
     def load() -> Samples:
         raise KeyError("price")
 
-    make_module("train.datasets.tiny", load=load)
+    make_module("marwright.train.datasets.tiny", load=load)
     said = r"^train/datasets/tiny\.py: load\(\) failed: KeyError: 'price'$"
     with pytest.raises(DataError, match=said):
         open_dataset(table_recipe())
@@ -193,13 +193,13 @@ def test_what_a_data_set_says_itself_is_not_said_again(make_module: ModuleMaker)
     def load() -> Samples:
         raise DataError("a.csv: no rows")
 
-    make_module("train.datasets.tiny", load=load)
+    make_module("marwright.train.datasets.tiny", load=load)
     with pytest.raises(DataError, match=r"^a\.csv: no rows$"):
         open_dataset(table_recipe())
 
 
 def test_a_data_set_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "train.datasets.tiny", None)
+    monkeypatch.setitem(sys.modules, "marwright.train.datasets.tiny", None)
     with pytest.raises(DataError, match=r"^train/datasets/tiny\.py: load\(\) failed: ModuleNot"):
         open_dataset(table_recipe())
 
@@ -280,7 +280,7 @@ def test_images_are_left_out_again_without_being_decoded(
     found = opened(make_module, recipe, write_images(tmp_path))
     assert [fault.where for fault in found.faults] == ["5.png", "38.png", "39.png", "class 'lost'"]
     assert found.splits.samples.labels == ("dark", "bright")
-    monkeypatch.setattr("train.audit.open_image", None)
+    monkeypatch.setattr("marwright.train.audit.open_image", None)
     splits = open_trained_dataset(recipe, meta_of(found))
     assert splits.digests() == found.splits.digests()
     assert splits.samples.labels == ("dark", "bright")
@@ -297,7 +297,7 @@ def test_a_data_set_that_has_changed_is_refused(make_module: ModuleMaker, change
         samples.targets[3] += 1
     elif changed == "a row less":
         samples = dataclasses.replace(samples, rows=samples.rows[1:], targets=samples.targets[1:])
-    make_module("train.datasets.tiny", load=lambda: samples)
+    make_module("marwright.train.datasets.tiny", load=lambda: samples)
     with pytest.raises(DataError, match="is not the one that the weights were trained with"):
         open_trained_dataset(recipe, meta)
 
@@ -317,7 +317,7 @@ def test_a_file_that_is_gone_since_is_named(make_module: ModuleMaker, tmp_path: 
 def test_a_folder_of_photographs_is_opened_and_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.data._PROJECT", tmp_path)
+    monkeypatch.setattr("marwright.train.data._PROJECT", tmp_path)
     for number, target in enumerate(image_samples().targets):
         folder = tmp_path / "photos" / ("dark", "bright")[target]
         folder.mkdir(parents=True, exist_ok=True)
@@ -348,7 +348,7 @@ def test_a_folder_of_photographs_is_opened_and_opened_again(
 def test_a_csv_file_is_opened_and_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.data._PROJECT", tmp_path)
+    monkeypatch.setattr("marwright.train.data._PROJECT", tmp_path)
     lines = [f"{n * 7 % 50},{'' if n % 9 == 0 else 'xyz'[n % 3]},{n}" for n in range(120)]
     lines[30:32] = ["nan,x,3", "1,y"]
     (tmp_path / "a.csv").write_text("\n".join(["size,kind,price", *lines]), encoding="utf-8")

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from marwright.recipe.types import Transfer
-from tests.train.conftest import image_recipe, table_recipe
 from marwright.train.describe import describe
 from marwright.train.models import small_cnn
 from marwright.train.models.torchvision import build
+from tests.train.conftest import image_recipe, table_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -16,13 +16,6 @@ from torch import nn
 
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Fit, Recipe
-from tests.train.conftest import (
-    ModuleMaker,
-    image_recipe,
-    image_samples,
-    table_recipe,
-    table_samples,
-)
 from marwright.train.data import open_dataset
 from marwright.train.fit import fit
 from marwright.train.loop.batches import Split, Tensors
@@ -32,6 +25,13 @@ from marwright.train.metrics import Evaluation, evaluate
 from marwright.train.model import build_model
 from marwright.train.preprocess import fit_preprocess
 from marwright.train.run import tensors_of
+from tests.train.conftest import (
+    ModuleMaker,
+    image_recipe,
+    image_samples,
+    table_recipe,
+    table_samples,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -97,7 +97,7 @@ def test_a_line_is_learnt(optimizer: str, schedule: str) -> None:
 
 
 def test_a_network_with_batch_norm_and_dropout_learns_images(make_module: ModuleMaker) -> None:
-    make_module("train.datasets.tiny", load=lambda: image_samples(120))
+    make_module("marwright.train.datasets.tiny", load=lambda: image_samples(120))
     recipe = image_recipe(epochs=6, learning_rate=1e-2, batch_size=16)
     set_determinism(0, 1)
     fitted, tested = learnt(recipe, 2)
@@ -108,7 +108,7 @@ def test_a_network_with_batch_norm_and_dropout_learns_images(make_module: Module
 
 
 def test_rows_in_their_own_units_are_learnt(make_module: ModuleMaker) -> None:
-    make_module("train.datasets.tiny", load=lambda: table_samples(150))
+    make_module("marwright.train.datasets.tiny", load=lambda: table_samples(150))
     recipe = table_recipe(epochs=60, learning_rate=2e-2, patience=60)
     set_determinism(0, 1)
     _, tested = learnt(recipe, 1)

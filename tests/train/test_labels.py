@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-
 import train.data
+
 from marwright.recipe.errors import DataError
 from marwright.recipe.types import Recipe
-from tests.train.conftest import ModuleMaker, image_recipe, image_samples, table_samples
 from marwright.train.data import open_dataset, open_trained_dataset
 from marwright.train.samples import ImageSamples, Samples, TextSamples
 from marwright.train.types import Meta
+from tests.train.conftest import ModuleMaker, image_recipe, image_samples, table_samples
 
 pytestmark = pytest.mark.usefixtures("calm_torch")
 
@@ -49,7 +49,7 @@ def recipe_of(kind: str, labels: str | list[str]) -> Recipe:
 
 
 def opened(make_module: ModuleMaker, samples: Samples, recipe: Recipe):
-    make_module("train.datasets.tiny", load=lambda: samples)
+    make_module("marwright.train.datasets.tiny", load=lambda: samples)
     return open_dataset(recipe).splits
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
-from tests.train.conftest import splits_by_place
 from marwright.train import leakage
 from marwright.train.datasets import diabetes, digits, wine
 from marwright.train.leakage import SHOWN, duplicates
 from marwright.train.samples import ImageSamples, Samples, TableSamples, TextSamples
 from marwright.train.types import Splits
+from tests.train.conftest import splits_by_place
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

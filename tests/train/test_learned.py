@@ -11,10 +11,10 @@ import pytest
 from marwright.recipe.errors import DataError
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import varied
-from tests.projects import ROOT
 from marwright.train.data import open_dataset
 from marwright.train.learned import known_before, learned_of, read_learned, write_learned
 from marwright.train.types import NOTHING
+from tests.projects import ROOT
 
 pytestmark = pytest.mark.slow
 

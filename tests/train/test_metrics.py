@@ -10,10 +10,10 @@ from torch import nn
 
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import MAIN_METRIC, Task
-from tests.specs import numbers
 from marwright.train.loop.batches import Tensors
 from marwright.train.metrics import evaluate, loss_of
 from marwright.train.scores import BINS, classified, predicted
+from tests.specs import numbers
 
 pytestmark = pytest.mark.torch
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.types import varied
+from marwright.train.model import build_model
 from tests.train.conftest import ModuleMaker, image_recipe, table_recipe
 from tests.train.texts import text_recipe
-from marwright.train.model import build_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -134,7 +134,7 @@ class Pair(nn.Module):
 def test_a_factory_that_builds_something_else_is_named(
     make_module: ModuleMaker, built: Any, said: str
 ) -> None:
-    make_module("train.models.mlp", build=lambda shape, outputs: built)
+    make_module("marwright.train.models.mlp", build=lambda shape, outputs: built)
     with pytest.raises(RecipeError) as caught:
         build_model(table_recipe(), (4,), 1)
     assert str(caught.value) == f"recipes/tiny.toml: [model] factory: train/models/mlp.py {said}"
@@ -155,7 +155,7 @@ class Backwards(nn.Module):
 def test_a_head_that_is_registered_first_is_refused_where_it_matters(
     make_module: ModuleMaker,
 ) -> None:
-    make_module("train.models.mlp", build=lambda shape, outputs: Backwards())
+    make_module("marwright.train.models.mlp", build=lambda shape, outputs: Backwards())
     plain = table_recipe()
     assert isinstance(build_model(plain, (4,), 1), Backwards)
     said = "head is called last, and body is registered last and taken for the head"
@@ -207,13 +207,13 @@ def test_a_network_of_texts_is_tried_with_texts(factory: str) -> None:
 def test_a_network_that_does_not_mask_padding_is_refused(
     make_module: ModuleMaker, how: Any, said: str
 ) -> None:
-    make_module("train.models.text_cnn", build=lambda *_, **__: Texts(how))
+    make_module("marwright.train.models.text_cnn", build=lambda *_, **__: Texts(how))
     with pytest.raises(RecipeError, match=said):
         build_model(text_recipe(), (40,), 2)
 
 
 def test_a_network_that_masks_padding_is_taken(make_module: ModuleMaker) -> None:
-    make_module("train.models.text_cnn", build=lambda *_, **__: Texts(masked_mean))
+    make_module("marwright.train.models.text_cnn", build=lambda *_, **__: Texts(masked_mean))
     assert isinstance(build_model(text_recipe(), (40,), 2), Texts)
 
 
@@ -232,7 +232,7 @@ def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
 
 
 def test_a_network_without_parameters_is_refused(make_module: ModuleMaker) -> None:
-    make_module("train.models.mlp", build=lambda shape, outputs: Nothing())
+    make_module("marwright.train.models.mlp", build=lambda shape, outputs: Nothing())
     with pytest.raises(RecipeError, match=r"mlp\.py builds a network without parameters"):
         build_model(table_recipe(), (4,), 1)
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from marwright.recipe.errors import ExportError
-from tests.projects import ROOT
 from marwright.train.models import small_cnn
 from marwright.train.precision import in_precision
 from marwright.train.trace import BATCHES, TRACED, check_traced, trace
+from tests.projects import ROOT
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -155,8 +155,8 @@ def test_a_model_that_cannot_compute_in_bfloat16_is_refused(tmp_path: Path) -> N
 TRACE = """
 import sys, torch
 from pathlib import Path
-from train.models import small_cnn
-from train.trace import trace
+from marwright.train.models import small_cnn
+from marwright.train.trace import trace
 torch.manual_seed(0)
 trace(small_cnn.build((1, 8, 8), 3, width=4), (1, 8, 8), Path(sys.argv[1]), precision="bf16")
 """

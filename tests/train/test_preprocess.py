@@ -10,9 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from marwright.recipe.errors import DataError
 from marwright.runtime.preprocess import image_pixels
 from marwright.runtime.spec import ImageSpec, TableSpec
-from marwright.recipe.errors import DataError
+from marwright.train import preprocess
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.samples import ImageSamples, TableSamples
+from marwright.train.tensors import inputs_of, targets_of
 from tests.train.conftest import (
     image_recipe,
     image_samples,
@@ -20,10 +24,6 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from marwright.train import preprocess
-from marwright.train.preprocess import fit_preprocess
-from marwright.train.samples import ImageSamples, TableSamples
-from marwright.train.tensors import inputs_of, targets_of
 
 pytestmark = pytest.mark.torch
 

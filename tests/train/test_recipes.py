@@ -14,11 +14,11 @@ from PIL import Image
 from ci.prove.project import copy_project
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe, varied
-from tests.projects import ROOT, pipeline
-from tests.train.datasets.test_torchvision import write_mnist, write_pets
 from marwright.train.models.torchvision import build
 from marwright.train.record import TrainReport
 from marwright.train.run import train
+from tests.projects import ROOT, pipeline
+from tests.train.datasets.test_torchvision import write_mnist, write_pets
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from marwright.runtime.images.formats import IMAGE_FORMATS, MEDIA_TYPES
 from marwright.runtime.request import BadRequest
-from tests.train.conftest import image_samples, table_samples
 from marwright.train.samples import ImageSamples, TableSamples
+from tests.train.conftest import image_samples, table_samples
 
 COLOURS = ("red", "green")
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marwright.recipe.errors import DataError
-from tests.train.conftest import image_samples, table_samples
 from marwright.train.samples import ImageSamples, Samples, SplitName, TableSamples
 from marwright.train.splits import Fixed, decided, split
 from marwright.train.types import Splits
+from tests.train.conftest import image_samples, table_samples
 
 SHARES: dict[str, Any] = {"validation": 0.15, "test": 0.2, "salt": ""}
 NAMES = get_args(SplitName)

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from marwright.runtime.spec import ImageSpec
 from marwright.recipe.errors import TrainError
-from tests.train.conftest import image_recipe
+from marwright.runtime.spec import ImageSpec
 from marwright.train.models.torchvision import build
 from marwright.train.start import Source, from_file, from_torchvision, load_start
+from tests.train.conftest import image_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

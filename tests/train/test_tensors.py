@@ -12,6 +12,9 @@ from PIL import Image
 
 from marwright.runtime.read import read_image, read_table
 from marwright.runtime.spec import ImageSpec, TableSpec
+from marwright.train.preprocess import fit_preprocess
+from marwright.train.samples import ImageSamples
+from marwright.train.tensors import inputs_of, pixels_of, targets_of
 from tests.train.conftest import (
     image_recipe,
     image_samples,
@@ -19,9 +22,6 @@ from tests.train.conftest import (
     table_recipe,
     table_samples,
 )
-from marwright.train.preprocess import fit_preprocess
-from marwright.train.samples import ImageSamples
-from marwright.train.tensors import inputs_of, pixels_of, targets_of
 
 pytestmark = pytest.mark.torch
 

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from marwright.recipe.errors import DataError
 from marwright.runtime.preprocess import text_tensor
 from marwright.runtime.read import read_text
 from marwright.runtime.spec import TextSpec
-from marwright.recipe.errors import DataError
-from tests.train.conftest import ModuleMaker, table_recipe, table_samples
-from tests.train.texts import LABELS, text_recipe, text_samples
 from marwright.train.audit import audited, without
 from marwright.train.data import open_dataset
 from marwright.train.leakage import duplicates
@@ -27,6 +25,8 @@ from marwright.train.splits import split
 from marwright.train.tensors import inputs_of, targets_of
 from marwright.train.types import Splits
 from marwright.train.wrong import most_wrong
+from tests.train.conftest import ModuleMaker, table_recipe, table_samples
+from tests.train.texts import LABELS, text_recipe, text_samples
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -133,17 +133,17 @@ def test_the_length_is_the_recipes() -> None:
 
 
 def test_a_data_set_of_another_kind_is_refused(make_module: ModuleMaker) -> None:
-    make_module("train.datasets.tiny", load=text_samples)
+    make_module("marwright.train.datasets.tiny", load=text_samples)
     with pytest.raises(DataError, match="holds TextSamples, not TableSamples"):
         open_dataset(table_recipe())
-    make_module("train.datasets.tiny", load=table_samples)
+    make_module("marwright.train.datasets.tiny", load=table_samples)
     with pytest.raises(DataError, match="holds TableSamples, not TextSamples"):
         open_dataset(text_recipe())
 
 
 def test_as_many_texts_as_targets_are_needed(make_module: ModuleMaker) -> None:
     short = replace(text_samples(), targets=np.zeros(3, dtype=np.int64))
-    make_module("train.datasets.tiny", load=lambda: short)
+    make_module("marwright.train.datasets.tiny", load=lambda: short)
     with pytest.raises(DataError, match="80 texts, but 3 targets"):
         open_dataset(text_recipe())
 
@@ -174,7 +174,7 @@ def test_what_is_most_wrong_is_shown_as_a_text() -> None:
 def test_a_network_learns_two_alphabets(
     tmp_path: Path, make_module: ModuleMaker, factory: str
 ) -> None:
-    make_module("train.datasets.tiny", load=text_samples)
+    make_module("marwright.train.datasets.tiny", load=text_samples)
     recipe = text_recipe(factory=factory, params={"width": 8}, epochs=20, batch_size=16)
     checkpoint = train(recipe, tmp_path, tmp_path, lambda *_: None)
     assert checkpoint.meta.metrics["accuracy"] > 0.9
@@ -182,7 +182,7 @@ def test_a_network_learns_two_alphabets(
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, make_module: ModuleMaker) -> None:
-    make_module("train.datasets.tiny", load=text_samples)
+    make_module("marwright.train.datasets.tiny", load=text_samples)
     recipe = text_recipe(epochs=2, batch_size=16, minimum_metric="any")
     written = []
     for name in ("a", "b"):
@@ -193,7 +193,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, make_module: Modul
 
 
 def test_batches_of_every_split_are_texts(tmp_path: Path, make_module: ModuleMaker) -> None:
-    make_module("train.datasets.tiny", load=text_samples)
+    make_module("marwright.train.datasets.tiny", load=text_samples)
     recipe = text_recipe()
     ready = prepare(recipe, tmp_path)
     splits = ready.opened.splits

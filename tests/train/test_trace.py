@@ -13,10 +13,10 @@ from torch import nn
 
 from marwright.recipe.errors import ExportError
 from marwright.recipe.types import Precision
-from tests.projects import ROOT
-from tests.train.conftest import image_recipe
 from marwright.train.model import build_model
 from marwright.train.trace import BATCHES, TRACED, check_traced, trace
+from tests.projects import ROOT
+from tests.train.conftest import image_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -55,9 +55,9 @@ def test_a_model_in_train_mode_is_traced_in_eval_mode(tmp_path: Path) -> None:
 TRACE = """
 import sys, torch
 from pathlib import Path
-from recipes.load import load_recipe
-from train.model import build_model
-from train.trace import trace
+from marwright.recipe.load import load_recipe
+from marwright.train.model import build_model
+from marwright.train.trace import trace
 recipe = load_recipe(Path("recipes/digits.toml"))
 torch.manual_seed(0)
 trace(build_model(recipe, (1, 8, 8), 10), (1, 8, 8), Path(sys.argv[1]))

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marwright.runtime.spec import spec_to_dict
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import spec_to_dict
+from marwright.train.samples import Fault, ImageSamples, Samples
+from marwright.train.types import Meta, Splits, read_meta, write_meta
 from tests.projects import ROOT
 from tests.specs import numbers
 from tests.train.conftest import image_samples, table_samples
-from marwright.train.samples import Fault, ImageSamples, Samples
-from marwright.train.types import Meta, Splits, read_meta, write_meta
 
 SPEC = numbers(("a",), center=(0.1,), scale=(3.0,), target_mean=1.0, target_std=2.0)
 META = Meta(
@@ -140,7 +140,7 @@ def test_missing_meta_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_needs_torch() -> None:
-    code = "import sys, train.types, train.splits, train.card; assert 'torch' not in sys.modules"
+    code = "import sys, marwright.train.types, marwright.train.splits, marwright.train.card; assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

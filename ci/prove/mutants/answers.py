@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 
 import handlers
-from marwright.archive.answers.check import Model, check_answers, served_exports
-from marwright.archive.model_config import handler_options
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Finding, Verdict, register
-from marwright.runtime.spec import Dtype
+from marwright.archive.answers.check import Model, check_answers, served_exports
+from marwright.archive.model_config import handler_options
 from marwright.recipe.types import Recipe
+from marwright.runtime.spec import Dtype
 from marwright.train.types import Meta
 
 # Who is said to be wrong: the handler itself, or what it makes of each export.
@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers.classify_image import ranked_labels
-from handlers.predict_table import row_values
-from handlers.preprocess import image_tensor, table_tensor
-from handlers.read import read_image, read_table, read_text
-from handlers.service import Service
+from marwright.runtime.classify_image import ranked_labels
+from marwright.runtime.predict_table import row_values
+from marwright.runtime.preprocess import image_tensor, table_tensor
+from marwright.runtime.read import read_image, read_table, read_text
+from marwright.runtime.service import Service
 
 read, answer = {read}, {answer}
 
@@ -55,6 +55,7 @@ def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta) -> Verdict:
     """Run the handler's half of the gate as a build does."""
     report = check_answers(
         recipe,
+        Path.cwd(),
         meta,
         healthy.splits,
         _exports(healthy.traced, healthy.onnx, healthy.dtype),

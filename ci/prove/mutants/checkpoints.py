@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from marwright.archive.onnx_export import export_onnx
-from marwright.archive.parity.compare import Candidate
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import ONNX, Verdict, by_gate, register
 from ci.prove.mutants.networks import Residual
 from ci.prove.mutants.onnx_values import reweigh
 from ci.prove.mutants.traced import TRACE, MeanOfPadding, write_trace
+from marwright.archive.onnx_export import export_onnx
+from marwright.archive.parity.compare import Candidate
 from marwright.runtime.spec import spec_to_dict
 from marwright.train.samples import ImageSamples
 

@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from ci.prove.mutants.networks import Colour, Masks, Residual, Standardised, Tokens
+from ci.prove.mutants.samples import crops, few_digits, words
 from marwright.archive.files import sha256_file
 from marwright.archive.onnx_export import ONNX, export_onnx
 from marwright.archive.parity.compare import Candidate
 from marwright.archive.parity.gate import Subject
 from marwright.archive.parity.subject import subject_of
-from ci.prove.mutants.networks import Colour, Masks, Residual, Standardised, Tokens
-from ci.prove.mutants.samples import crops, few_digits, words
-from marwright.runtime.spec import Dtype
 from marwright.recipe.types import Recipe
+from marwright.runtime.spec import Dtype
 from marwright.train.datasets import diabetes
 from marwright.train.leakage import duplicates
 from marwright.train.models import mlp, text_cnn, text_gru

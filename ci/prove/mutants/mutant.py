@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci.prove.mutants.healthy import Healthy
 from marwright.archive.parity.compare import Candidate
 from marwright.archive.parity.gate import Subject, run_gate
-from ci.prove.mutants.healthy import Healthy
 from marwright.recipe.types import Parity
 
 ONNX = ("onnx", "onnx optimised")

@@ -12,9 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from marwright.archive.onnx_export import ORIGIN
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import ONNX, Verdict, by_gate, register
+from marwright.archive.onnx_export import ORIGIN
 
 Fault = Callable[[ModelProto], None]
 Array = NDArray[Any]

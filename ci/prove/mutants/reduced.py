@@ -11,13 +11,13 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from marwright.archive.onnx_export import ORIGIN
-from marwright.archive.parity.compare import Candidate
-from marwright.archive.quantise.int8 import INT8, Samples, quantise
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Verdict, by_gate, register
 from ci.prove.mutants.onnx_values import Fault, reweigh
 from ci.prove.mutants.traced import TRACE, write_trace
+from marwright.archive.onnx_export import ORIGIN
+from marwright.archive.parity.compare import Candidate
+from marwright.archive.quantise.int8 import INT8, Samples, quantise
 from marwright.recipe.types import Parity
 from marwright.train.precision import in_precision
 from marwright.train.trace import TRACED, trace

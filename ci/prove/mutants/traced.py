@@ -34,7 +34,7 @@ def write_trace(
     batch: int = 2,
     dtype: Dtype = "float32",
 ) -> Path:
-    """Trace a network in the state that it is in, without the checks of `train.trace`."""
+    """Trace a network in the state that it is in, without the checks of `marwright.train.trace`."""
     path = folder / TRACED
     with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -7,7 +7,6 @@ against them.
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,14 @@ from marwright.archive.types import (
     GoldenSample,
     to_json,
 )
-from marwright.runtime.service import Loaded, Service
+from marwright.project import load_module
 from marwright.recipe.errors import PackError
+from marwright.runtime.service import Loaded, Service
 from marwright.train.tensors import inputs_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from marwright.recipe.types import Recipe
     from marwright.train.types import Meta, Splits
 
@@ -40,6 +42,7 @@ def golden_members(
     meta: Meta,
     splits: Splits,
     recipe: Recipe,
+    root: Path,
     options: dict[str, Any],
     *,
     atol: float,
@@ -52,7 +55,7 @@ def golden_members(
     parity gate's limits have it. Raises `PackError` for a handler that cannot be loaded, or
     refuses a held-out sample.
     """
-    service = handler_service(recipe)
+    service = handler_service(recipe, root)
     loaded = Loaded(model=model, spec=meta.spec, labels=tuple(meta.labels), options=options)
     served = copy.copy(service)
     served.loaded = loaded
@@ -65,7 +68,7 @@ def golden_members(
         answers, statuses = served.answers([{"body": body}])
         if statuses[0] != 200:
             raise PackError(
-                f"handlers/{recipe.serve.handler}.py: sample {index} of the test split: answered "
+                f"{recipe.serve.file}: sample {index} of the test split: answered "
                 f"with {statuses[0]}: {answers[0].decode()}"
             )
         with torch.inference_mode():
@@ -80,18 +83,18 @@ def golden_members(
     return members | {GOLDEN_INDEX: to_json(index_file), GOLDEN_TENSORS: save(tensors)}
 
 
-def handler_service(recipe: Recipe) -> Service:
+def handler_service(recipe: Recipe, root: Path) -> Service:
     """Return the `service` of the recipe's handler module. Raises `PackError` without one."""
-    name = recipe.serve.handler
+    file = recipe.serve.file
     try:
-        module = importlib.import_module(f"handlers.{name}")
+        module = load_module(file, root)
     except ImportError as error:
-        raise PackError(f"handlers/{name}.py: cannot be imported: {error}") from error
+        raise PackError(f"{file}: cannot be imported: {error}") from error
     service = getattr(module, "service", None)
     if not isinstance(service, Service) or not callable(getattr(module, "handle", None)):
         raise PackError(
-            f"handlers/{name}.py: needs `service = Service(read=…, answer=…)` and "
-            "`handle = service.handle` (see handlers/service.py)"
+            f"{file}: needs `service = Service(read=…, answer=…)` and `handle = service.handle` "
+            "(see marwright.runtime.service)"
         )
     return service
 

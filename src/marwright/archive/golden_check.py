@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from marwright.archive.names import printable
 from marwright.archive.probing import Probe, ProbeError, Reply, hint
-from marwright.archive.types import GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex, GoldenSample, from_json
+from marwright.archive.types import (
+    GOLDEN_INDEX,
+    GOLDEN_TENSORS,
+    GoldenIndex,
+    GoldenSample,
+    from_json,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

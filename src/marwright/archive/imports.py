@@ -7,6 +7,7 @@ from pathlib import Path
 
 from marwright.archive.gather import File, Members
 from marwright.archive.sources import Closure, SourceReader
+from marwright.project import ENGINE, PACKAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,12 @@ def follow(members: Members, entry: Path | str, source_root: File | None) -> Fol
     """Take what a file imports, as the tree that it is: a file at the archive's root, or a path."""
     at_root = isinstance(entry, Path)
     root = Path(source_root or (entry.parent if isinstance(entry, Path) else "."))
-    reader = SourceReader(root, given=members.files, strict=False, shown=root)
+    # A handler may be written with our runtime, which no server has: that is packed with it.
+    engine = None if (root / PACKAGE).is_dir() else ENGINE
+    reader = SourceReader(root, given=members.files, strict=False, shown=root, engine=engine)
     closure = reader.closure_at_root(Path(entry)) if at_root else reader.closure([str(entry)])
     for path in closure.files:
         # Also of what was named: two files of one name are then refused.
-        if (file := root / path).is_file():
+        if (file := reader.place(path)).is_file():
             members.add(path, file)
     return Followed(root=root, closure=closure)

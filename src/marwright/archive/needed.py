@@ -20,13 +20,18 @@ from pathlib import Path, PurePosixPath
 
 from marwright.archive.imports import Followed
 from marwright.archive.manifest import ManifestModel
-from marwright.archive.requirements import Requirements, member_reader, normalised, read_requirements
+from marwright.archive.requirements import (
+    Requirements,
+    member_reader,
+    normalised,
+    read_requirements,
+)
 from marwright.archive.rules.handler import parse_handler
 from marwright.archive.rules.imports import CERTAIN, HANDLED
 from marwright.archive.sources import Source, SourceReader, Wanted
+from marwright.project import PACKAGE
 from marwright.recipe.errors import PackError
 
-_ROOT = Path(__file__).resolve().parent.parent
 _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd")
 # A worker of TorchServe runs on these.
 _SERVER = frozenset({"ts", "torch"})
@@ -267,8 +272,10 @@ def _is_namespace(spec: ModuleSpec) -> bool:
 
 def _found(module: str) -> ModuleSpec | None:
     """Find a top-level module in this environment, with nothing that only this shell adds."""
-    # The working folder and PYTHONPATH do not go to a server; neither does this project.
-    shell = [Path.cwd(), _ROOT, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if module == PACKAGE.rstrip("/"):
+        return None  # installed here, because it packs; no server has it
+    # The working folder and PYTHONPATH do not go to a server.
+    shell = [Path.cwd(), *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     ours = {path.resolve() for path in shell}
     folders = [path for path in sys.path if path and Path(path).resolve() not in ours]
     if spec := PathFinder.find_spec(module, folders):

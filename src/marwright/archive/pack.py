@@ -1,6 +1,6 @@
 """Pack any model, with torch-model-archiver's options: checked first, written once, unproven.
 
-from archive.pack import pack
+from marwright.archive.pack import pack
 
 packed = pack(
     model_name="digits", version="1.0", serialized_file="model.pt", handler="handler.py",
@@ -29,7 +29,14 @@ from marwright.archive.rules.handler import STOCK
 from marwright.archive.rules.stock import stock_problems
 from marwright.archive.scan import scan
 from marwright.archive.types import INVENTORY, MANIFEST, Packed
-from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
+from marwright.archive.write import (
+    FORMATS,
+    SUFFIXES,
+    ArchiveFormat,
+    archive_date,
+    check_names,
+    write_archive,
+)
 from marwright.recipe.errors import PackError
 from marwright.recipe.regular import read_regular
 

@@ -74,7 +74,7 @@ class Answers:
         loaded = self.module.service.loaded
         read = [self.module.service.read(body, loaded.spec) for body in blobs]
         # Texts are of many lengths; archives that were made before there were any need not know.
-        join = getattr(sys.modules.get("handlers.preprocess"), "batched", torch.cat)
+        join = getattr(sys.modules.get("marwright.runtime.preprocess"), "batched", torch.cat)
         return read[0] if len(read) == 1 else join(read)
 
     def run(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:

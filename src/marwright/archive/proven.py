@@ -21,9 +21,10 @@ from marwright.archive.types import (
     to_json,
 )
 from marwright.archive.write import archive_date, write_archive
-from marwright.runtime.spec import spec_to_dict
+from marwright.project import ENGINE, module_name
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import PROVEN_SECTIONS, canonical
+from marwright.runtime.spec import spec_to_dict
 from marwright.train.accepted import refusal
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def pack_proven(
     model = ManifestModel(
         model_name=recipe.name,
         model_version=recipe.version,
-        handler=f"handlers.{recipe.serve.handler}:handle",
+        handler=f"{module_name(recipe.serve.file)}:handle",
         serialized_file=traced.name,
         config_file=MODEL_CONFIG,
     )
@@ -78,6 +79,7 @@ def pack_proven(
     }
     if meta.labels:
         members["labels.json"] = to_json(meta.labels)
-    for path in SourceReader(root).closure([f"handlers/{recipe.serve.handler}.py"]).files:
-        members[path] = (root / path).read_bytes()
+    reader = SourceReader(root, engine=ENGINE)
+    for path in reader.closure([recipe.serve.file]).files:
+        members[path] = reader.place(path).read_bytes()
     return write_archive(target, members, proven=True)

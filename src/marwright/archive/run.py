@@ -23,9 +23,6 @@ from marwright.archive.scan import scan
 from marwright.archive.scratch import scratch_folder
 from marwright.recipe.errors import VerifyError
 
-_ROOT = Path(__file__).resolve().parent.parent
-_ROOMS = frozenset({"archive", "handlers", "pipeline", "recipes", "train"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -113,11 +110,11 @@ def _as_worker(folder: Path) -> Iterator[None]:
 
     What was imported before comes back afterwards, for whoever goes on.
     """
-    ours = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in _ROOMS}
+    ours = {n: m for n, m in sys.modules.items() if f"{n}.".startswith("marwright.")}
     path, here = sys.path[:], Path.cwd()
     for name in ours:
         del sys.modules[name]
-    sys.path[:] = [p for p in path if p and Path(p).resolve() != _ROOT]
+    sys.path[:] = [p for p in path if p and Path(p).resolve() != here]
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from typing import Any
 from marwright.archive.rules import imports as rules
 from marwright.archive.rules.imports import CERTAIN, HANDLED, MAYBE, Import, find_imports
 from marwright.archive.rules.python import MOST_SOURCE, parse
+from marwright.project import PACKAGE
 from marwright.recipe.errors import PackError
 from marwright.recipe.regular import read_regular
 
@@ -28,7 +29,7 @@ class Source:
     """One parsed file: how messages call it, its syntax tree's digest, and what it imports.
 
     The digest knows no comments and no formatting. `moves` and `unnamed` are those of
-    `archive.rules.imports.Found`; `problem` says why it is not Python.
+    `marwright.archive.rules.imports.Found`; `problem` says why it is not Python.
     """
 
     shown: str
@@ -88,7 +89,7 @@ class SourceReader:
     are files that count as the project's although they lie elsewhere, by the paths that they
     have in it; they come before those that lie there. One that is not `strict` leaves to the
     caller what is not Python, and relative imports that lead nowhere, where they may never run,
-    and follows `import_module("name")` too.
+    and follows `import_module("name")` too. With an `engine`, files below `marwright/` lie there.
     Messages show files below `shown`. More bytes of source than `most` are refused.
     """
 
@@ -101,10 +102,17 @@ class SourceReader:
         strict: bool = True,
         shown: Path = Path(),
         most: int = sys.maxsize,
+        engine: Path | None = None,
     ) -> None:
         self.root = root
+        self._engine = engine
         self._below, self._left = shown, most
-        self._given = {} if given is None else given
+        self._given = dict(given or {})
+        if engine is not None:
+            # What the package offers to Python is nothing that it is run for, nor shipped.
+            self._given.setdefault(
+                f"{PACKAGE}__init__.py", engine / PACKAGE / "runtime/__init__.py"
+            )
         self._strict = strict
         self.cache = {} if cache is None else cache
         self.changed = False
@@ -115,7 +123,7 @@ class SourceReader:
 
     def read(self, path: str) -> Source:
         """Parse one file of the project; `path` is POSIX and relative to its root."""
-        file = self._given.get(path, self.root / path)
+        file = self.place(path)
         stamp = [*self._parser, *_stamp(file)]
         self._left -= file.stat().st_size
         if self._left < 0:
@@ -130,6 +138,14 @@ class SourceReader:
             self.cache[path] = {"stamp": stamp, "digest": source.digest, "imports": source.imports}
             self.changed = True
         return source
+
+    def place(self, path: str) -> Path:
+        """Return where a file lies that has this path in the project, or in the engine."""
+        return self._given.get(path) or self._folder(path) / path
+
+    def _folder(self, path: str) -> Path:
+        is_engines = self._engine is not None and f"{path}/".startswith(PACKAGE)
+        return self._engine if is_engines and self._engine else self.root
 
     def _shown(self, path: str) -> str:
         return str(self._given.get(path, self._below / path))
@@ -253,7 +269,8 @@ class SourceReader:
 
     def _missing(self, parts: list[str], names: list[str]) -> Iterator[str]:
         """Yield what is imported of the project and has no file there."""
-        if not (self.root / "/".join(parts)).is_dir():
+        path = "/".join(parts)
+        if not (self._folder(path) / path).is_dir():
             yield ".".join(parts)
         else:
             # Without an `__init__.py` there is nothing in a folder but modules.
@@ -270,7 +287,7 @@ class SourceReader:
         folder, _, name = path.rpartition("/")
         # A build in which nothing is stale asks this thousands of times, of some twenty folders.
         if folder not in self._listed:
-            self._listed[folder] = _files_in(f"{self.root}/{folder}")
+            self._listed[folder] = _files_in(f"{self._folder(folder)}/{folder}")
         return path in self._given or name in self._listed[folder]
 
 

@@ -1,6 +1,6 @@
 """Pack a workflow of several models, with torch-workflow-archiver's options: checked first.
 
-from archive.workflow import pack_workflow
+from marwright.archive.workflow import pack_workflow
 
 packed = pack_workflow(
     workflow_name="read_plates", spec_file="plates.yaml", handler="plates.py",

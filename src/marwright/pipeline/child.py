@@ -1,4 +1,4 @@
-"""One step in a fresh process: `python -m pipeline.child EVENTS_FD`, its task on stdin.
+"""One step in a fresh process: `python -m marwright.pipeline.child EVENTS_FD`, its task on stdin.
 
 Fresh, because what a process did before can change what a trace is called, how memory is laid
 out and which threads run; and so that a step that dies takes nothing with it. Events go to the
@@ -24,6 +24,7 @@ import msgspec
 from marwright.archive.files import sha256_file
 from marwright.pipeline.machine import machine_error
 from marwright.pipeline.step import Job
+from marwright.project import enter
 from marwright.recipe.errors import MarwrightError, VerifyError
 from marwright.recipe.types import Recipe
 
@@ -31,6 +32,7 @@ from marwright.recipe.types import Recipe
 def main(descriptor: int) -> int:
     """Run the task that the first line of stdin describes. Returns the exit code."""
     task = json.loads(sys.stdin.readline())
+    enter(Path(task["root"]))
     end_with_parent()
     with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as events:
 

@@ -21,6 +21,7 @@ from marwright.pipeline.machine import machine_error
 from marwright.pipeline.pack import add_options as add_pack_options
 from marwright.pipeline.pack_workflow import add_options as add_workflow_options
 from marwright.pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
+from marwright.project import CONFIGURATION, TABLE, find_root
 from marwright.recipe.errors import MarwrightError, RecipeError, UsageError, VerifyError
 from marwright.recipe.load import load_recipes
 from marwright.recipe.paths import EXAMPLES, examples
@@ -41,6 +42,8 @@ _BUILD_HELP = {
 _WRITING = {
     *_BUILD_HELP, "serve", "release", "keep-worst", "summary", "lr-find", "study", "parity-zoo",
 }  # fmt: skip
+# Verbs about files, which need no project.
+_ANYWHERE = {"verify", "pack", "pack-workflow", "inspect", "diff", "run", "doctor"}
 # A gate takes up to 2 GiB; more of them at once are for a person to ask for.
 _MOST_JOBS = 4
 _INPUT_HELP = "a file, - for standard input, or JSON text"
@@ -51,8 +54,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    common.add_argument(
+        "--project", metavar="DIR",
+        help=f"the project's root; without it, the nearest folder with a [{TABLE}]",
+    )  # fmt: skip
     top = argparse.ArgumentParser(
-        prog="python -m pipeline",
+        prog="marwright",
         description="Turn declared models into TorchServe archives that are proven.",
         epilog=_EPILOG,
     )
@@ -175,8 +182,8 @@ def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
     args = parser().parse_args(arguments)
     run: Run = args.run
-    layout = Layout(root=Path(__file__).resolve().parent.parent)
     try:
+        layout = Layout(root=_root(args))
         with on_signals(), _at_work(args.verb, layout):
             return run(args, layout)
     except (MarwrightError, OSError, MemoryError) as error:
@@ -188,6 +195,26 @@ def main(arguments: list[str]) -> int:
         return known.exit_code
     except KeyboardInterrupt as end:
         end_at_once(end.number if isinstance(end, Ended) else signal.SIGINT)
+
+
+def _root(args: argparse.Namespace) -> Path:
+    """Return the project's root; the working folder where a verb needs no project."""
+    if args.project is not None:
+        root = Path(args.project)
+        if not root.is_dir():
+            raise UsageError(f"--project {args.project}: no such folder")
+        return root.resolve()
+    here = Path.cwd()
+    try:
+        found = find_root(here)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if found is None and args.verb not in _ANYWHERE:
+        raise UsageError(
+            f"{here}: no project: neither here nor above is a {CONFIGURATION} with a [{TABLE}]; go "
+            "to one, name it with --project, or add that line"
+        )
+    return found or here
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from marwright.pipeline.data_files import DataFiles
 from marwright.pipeline.isa import level_asked_for
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.step import Step
+from marwright.project import ENGINE
 from marwright.recipe.errors import MarwrightError
 from marwright.recipe.types import Recipe, canonical
 
@@ -51,7 +52,7 @@ class KeyMaker:
         self._root = layout.root
         self._cache_file = layout.root / layout.build / "seen.json"
         caches = _read_cache(self._cache_file)
-        self._sources = SourceReader(layout.root, caches.sources)
+        self._sources = SourceReader(layout.root, caches.sources, engine=ENGINE)
         self._data = DataFiles(layout.root, caches.data)
         self._versions = installed_versions()
 
@@ -77,7 +78,7 @@ class KeyMaker:
         parts |= {f"source {path}": source.digest for path, source in run.files.items()}
         packed = self._sources.closure(step.packed(recipe))
         for path in packed.files:
-            content = (self._root / path).read_bytes()
+            content = self._sources.place(path).read_bytes()
             parts[f"packed {path}"] = hashlib.sha256(content).hexdigest()
         for name in {*run.third_party, *packed.third_party, *step.packages}:
             distribution = self._distribution(name)

@@ -11,6 +11,7 @@ from marwright.pipeline.display import Display
 from marwright.pipeline.listing import print_table
 from marwright.pipeline.status import parent_of
 from marwright.pipeline.steps.train import STEP as TRAIN
+from marwright.project import enter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +113,7 @@ def find_rates(recipes: dict[str, Recipe], layout: Layout) -> int:
 def _ready(recipe: Recipe, layout: Layout) -> Ready:
     from marwright.train.run import prepare
 
+    enter(layout.root)
     return prepare(recipe, layout.root, parent_checkpoint(recipe, layout))
 
 

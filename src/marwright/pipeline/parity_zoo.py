@@ -35,9 +35,8 @@ PAGE = "docs/reference/parity-zoo.md"
 # Often: a process that exports takes a gigabyte more within a second.
 _POLL_S = 0.05
 
-_ROOT = Path(__file__).resolve().parent.parent
 # Takes a stage and what it is about, or `names`; see the module for what it prints.
-_COMMAND = (sys.executable, "-m", "archive.parity.zoo")
+_COMMAND = (sys.executable, "-m", "marwright.archive.parity.zoo")
 
 Table = dict[str, ZooRow]
 
@@ -144,7 +143,7 @@ def _architectures(command: Sequence[str]) -> list[str]:
     """Ask torchvision, in a process of its own: this one stays small."""
     done = subprocess.run(
         [*command, "names"],
-        cwd=_ROOT, env=step_environment(1), capture_output=True, text=True, check=False,
+        env=step_environment(1), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise MarwrightError(
@@ -217,7 +216,7 @@ def _start(
         process = subprocess.Popen(
             [*command, stage, name, str(folder), str(threads)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            cwd=_ROOT, env=step_environment(threads),
+            env=step_environment(threads),
         )  # fmt: skip
     return _Running(
         name=name, stage=stage, folder=folder, log=log, printed=printed, process=process, made=made

@@ -23,6 +23,7 @@ from marwright.pipeline.layout import Layout
 from marwright.pipeline.state import Output, Record, changed_outputs, write_record
 from marwright.pipeline.status import Status, differences, input_path
 from marwright.pipeline.step import Progress, Step
+from marwright.project import ENGINE
 from marwright.recipe.errors import MachineError, MarwrightError
 from marwright.recipe.types import Recipe, canonical
 
@@ -155,6 +156,7 @@ def step_environment(threads: int) -> dict[str, str]:
     chosen |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
     # What is read and printed must not depend on the terminal's encoding either.
     chosen |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    chosen |= {"PYTHONPATH": str(ENGINE)}
     return chosen | level_environment()
 
 
@@ -167,14 +169,13 @@ def _run_child(
     progress: Progress,
 ) -> dict[str, Any]:
     """Return the child's last event; without one, what is known of its end."""
-    environment = step_environment(recipe.fit.threads) | {"PYTHONPATH": str(root)}
     log.parent.mkdir(parents=True, exist_ok=True)
     read_end, write_end = os.pipe()
     last: dict[str, Any] = {}
     with log.open("wb") as log_file, os.fdopen(read_end, encoding="utf-8") as events:
         child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.child", str(write_end)],
-            cwd=root, env=environment, stdin=subprocess.PIPE, stdout=log_file, stderr=log_file,
+            [sys.executable, "-P", "-m", "marwright.pipeline.child", str(write_end)],
+            cwd=root, env=step_environment(recipe.fit.threads), stdin=subprocess.PIPE, stdout=log_file, stderr=log_file,
             pass_fds=(write_end, lock),
         )  # fmt: skip
         os.close(write_end)

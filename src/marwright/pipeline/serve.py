@@ -1,6 +1,6 @@
 """`make serve` and `make stop`: a local server over the model store, in the foreground.
 
-The server itself is `pipeline.serving.server.Server`, which the end-to-end tests use too.
+The server itself is `marwright.pipeline.serving.server.Server`, which the end-to-end tests use too.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Step:
     @property
     def module(self) -> str:
         """The module that declares the step and runs it."""
-        return f"pipeline.steps.{self.name}"
+        return f"marwright.pipeline.steps.{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,5 +101,5 @@ class Job:
 
 
 def handler_file(recipe: Recipe) -> str:
-    """Return the module of the recipe's handler, which is imported by name."""
-    return f"handlers/{recipe.serve.handler}.py"
+    """Return the source file of the recipe's handler."""
+    return recipe.serve.file

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from marwright.pipeline.step import Job
+from marwright.project import ENGINE
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import canonical
 
@@ -47,8 +48,8 @@ def train_together(job: Job) -> None:
     events.touch()
     # Nothing is ever written to it: it ends when this process does, and the others then end too.
     torchrun = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *_options(job), "-m", "pipeline.worker",
-         str(task)],
+        [sys.executable, "-m", "torch.distributed.run", *_options(job),
+         "-m", "marwright.pipeline.worker", str(task)],
         cwd=job.root, env=_environment(os.environ), stdin=subprocess.PIPE,
     )  # fmt: skip
     assert torchrun.stdin is not None
@@ -80,8 +81,10 @@ def _options(job: Job) -> list[str]:
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    # Nor is the working folder where the launcher's and torch's own modules are found.
+    own = {**own, "PYTHONPATH": str(ENGINE), "PYTHONSAFEPATH": "1"}
     if OPTIONS in own:
-        return dict(own)
+        return own
     return {**own, "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 

@@ -29,9 +29,9 @@ from marwright.recipe.errors import ExportError, MarwrightError, ParityError
 if TYPE_CHECKING:
     from torch import nn
 
-    from marwright.runtime.spec import PreprocessSpec
     from marwright.pipeline.step import Job
     from marwright.recipe.types import Recipe
+    from marwright.runtime.spec import PreprocessSpec
 
 # Beside the records of steps; it names the key of what passed.
 PASSED = "export_tried"

@@ -16,6 +16,7 @@ from marwright.pipeline.machine import machine_error
 from marwright.pipeline.step import Job
 from marwright.pipeline.steps.train import take_part
 from marwright.pipeline.torchrun import EVENTS
+from marwright.project import enter
 from marwright.recipe.errors import MarwrightError
 from marwright.recipe.types import Recipe
 
@@ -24,6 +25,7 @@ def main(path: Path) -> int:
     """Take part in the training that a task describes. Returns the exit code."""
     end_with_parent()
     task = json.loads(path.read_bytes())
+    enter(Path(task["root"]))
     recipe = msgspec.convert(task["recipe"], Recipe)
     # Whoever writes appends one line at once.
     with (path.parent / EVENTS).open("a", buffering=1, encoding="utf-8") as events:

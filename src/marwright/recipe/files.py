@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from marwright.project import place
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.labels import file_of, read_labels
 from marwright.recipe.modules import STOCK_HANDLERS, check_handler, check_params, function_of
@@ -48,25 +49,25 @@ def check_files(recipe: Recipe, path: Path) -> None:
                 read_labels(labels, root)
             except ValueError as error:
                 raise RecipeError(f"{shown(path)}: {key}: {error}") from None
-    handler_file, dataset_file = f"handlers/{handler}.py", recipe.data.file
+    handler_file, load, build = recipe.serve.file, recipe.data.load, recipe.model.build
     places = (
         ("[serve] handler", handler_file),
-        ("[model] factory", recipe.model.file),
-        ("[data] dataset", dataset_file),
+        ("[model] factory", build.file),
+        ("[data] dataset", load.file),
     )
     for key, file in places:
-        module = root / file
+        module = place(file, root)
         if not module.is_file():
             known = [p.stem for p in module.parent.glob("*.py") if p.stem != "__init__"]
             raise RecipeError(
                 f"{shown(path)}: {key}: there is no {file}{suggestion(module.stem, known)}"
             )
-    check_handler(path, root / handler_file)
+    check_handler(path, handler_file)
     _check_fitting_handler(recipe, path)
-    load = function_of(path, "[data] dataset", root / dataset_file, "load")
-    check_params(path, "data.params", recipe.data.params, load)
-    build = function_of(path, "[model] factory", root / recipe.model.file, "build")
-    check_params(path, "model.params", recipe.model.arguments, build)
+    check_params(path, "data.params", recipe.data.params, function_of(path, "[data] dataset", load))
+    check_params(
+        path, "model.params", recipe.model.arguments, function_of(path, "[model] factory", build)
+    )
     if (parent := recipe.model.parent) is not None:
         _check_parent(path, recipe.name, parent)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from marwright.project import Named, place
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.paths import root_of, shown
 from marwright.recipe.regular import MOST_TEXT, read_regular
@@ -21,27 +22,26 @@ STOCK_HANDLERS = frozenset(
 )  # fmt: skip
 
 
-def _parsed(path: Path, key: str, module: Path) -> tuple[ast.Module, str]:
-    """Return the syntax tree of a module that a recipe names, and how messages call it.
+def _parsed(path: Path, key: str, file: str) -> ast.Module:
+    """Return the syntax tree of a source file that a recipe names.
 
     Parsed and not imported, because it may import torch.
     """
-    file = module.relative_to(root_of(path)).as_posix()
+    source = place(file, root_of(path))
     try:
-        return ast.parse(read_regular(module, MOST_TEXT), filename=module.name), file
+        return ast.parse(read_regular(source, MOST_TEXT), filename=source.name)
     except OSError as error:
         raise RecipeError(f"{shown(path)}: {key}: {file}: {error.strerror}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise RecipeError(f"{shown(path)}: {key}: {file} is not Python: {error}") from None
 
 
-def function_of(path: Path, key: str, module: Path, name: str) -> ast.FunctionDef:
-    """Return a function of a module that a recipe names under `key`; refuse one without it."""
-    tree, file = _parsed(path, key, module)
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
+def function_of(path: Path, key: str, what: Named) -> ast.FunctionDef:
+    """Return the function that a recipe names under `key`; refuse a file without it."""
+    for node in _parsed(path, key, what.file).body:
+        if isinstance(node, ast.FunctionDef) and node.name == what.function:
             return node
-    raise RecipeError(f"{shown(path)}: {key}: {file} has no `{name}` function")
+    raise RecipeError(f"{shown(path)}: {key}: {what.file} has no `{what.function}` function")
 
 
 # What a handler must define, and the line that does it.
@@ -51,11 +51,10 @@ _HANDLER_LINES = {
 }
 
 
-def check_handler(path: Path, module: Path) -> None:
+def check_handler(path: Path, file: str) -> None:
     """Refuse a handler that does not define what the pipeline and TorchServe call."""
     key = "[serve] handler"
-    tree, file = _parsed(path, key, module)
-    defined = defined_names(tree)
+    defined = defined_names(_parsed(path, key, file))
     for name, line in _HANDLER_LINES.items():
         if name not in defined:
             raise RecipeError(f"{shown(path)}: {key}: {file} has no `{name}`: add `{line}`")

@@ -11,7 +11,8 @@ import msgspec
 
 from marwright.recipe.types import Recipe
 
-REFERENCE_FILE = Path(__file__).parent.parent / "docs" / "reference" / "recipes.md"
+# In the checkout that it is run in.
+REFERENCE_FILE = Path("docs/reference/recipes.md")
 
 _HEAD = """\
 # Recipes

@@ -1,6 +1,6 @@
-"""The JSON Schema of recipes, for editors: `python -m recipes.schema` writes it.
+"""The JSON Schema of recipes, for editors: `make schema` writes it.
 
-It writes the reference page for people too; both come from the types in `recipes/types.py`.
+It writes the reference page for people too; both come from the types in `recipe/types.py`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from marwright.runtime.spec import ImageFit, Interpolation
+from marwright.project import ENGINES_NAME, OWN_NAME, Named, named
 from marwright.recipe.labels import SUFFIXES, file_of
+from marwright.runtime.spec import ImageFit, Interpolation
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=0.5)]
@@ -22,12 +23,10 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
 SizeRange = Annotated[tuple[Positive, Positive], Meta(description="least and most")]
-# A model's name, and a module's: what may stand in `train/models/<name>.py` and be imported.
+# A model's name.
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
-ModuleName = Annotated[str, Meta(pattern=NAME_PATTERN)]
-# A module of `train/models/`, an architecture of torchvision, or a Python file of the project.
-_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
-_FACTORY_PATTERN = rf"^([a-z][a-z0-9_]*|torchvision/[a-z0-9_]+|({_IDENTIFIER}/)+{_IDENTIFIER}\.py)$"
+FoundByForm = Annotated[str, Meta(pattern=rf"^({ENGINES_NAME}|{OWN_NAME})$")]
+_FACTORY_PATTERN = rf"^({ENGINES_NAME}|torchvision/[a-z0-9_]+|{OWN_NAME})$"
 # Files that weights to start from are read of.
 WEIGHTS = (".safetensors", ".pt", ".pth")
 # What `init_labels` may say instead of naming labels.
@@ -65,7 +64,13 @@ def _about(text: str) -> Meta:
 class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[data]`: which samples, and how they are split."""
 
-    dataset: Annotated[ModuleName, _about("A module in train/datasets/ with a `load` function")]
+    dataset: Annotated[
+        FoundByForm,
+        _about(
+            "One of the engine's data sets, or a file of your own with a `load` function, as in "
+            "train/digits.py, train/digits.py:load or package.module:load"
+        ),
+    ]
     files: Annotated[
         list[str],
         _about("Files or folders that it reads, from the project's root; given to `load` as paths"),
@@ -111,8 +116,13 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def file(self) -> str:
-        """The module that loads it, from the project's root."""
-        return f"train/datasets/{self.dataset}.py"
+        """The source file that loads it, as `marwright.project` has it."""
+        return self.load.file
+
+    @property
+    def load(self) -> Named:
+        """The function that loads it."""
+        return named(self.dataset, "train/datasets", "load")
 
 
 class ImagePreprocess(
@@ -177,8 +187,8 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(pattern=_FACTORY_PATTERN),
         _about(
-            "A module in train/models/ with a `build` function, torchvision/<architecture>, or a "
-            "Python file of your own from the project's root, as in user/net.py"
+            "One of the engine's networks, torchvision/<architecture>, or a file of your own with "
+            "a `build` function, as in train/net.py, train/net.py:build or package.module:build"
         ),
     ]
     params: Annotated[dict[str, Param], _about("Keyword arguments of the factory's `build`")] = {}
@@ -220,23 +230,32 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f'init_labels = "{self.init_labels}": it is {", ".join(INIT_LABELS)}, a list, or a '
                 f"{' or '.join(SUFFIXES)} file"
             )
-        if "architecture" in self.params and self.factory.startswith("torchvision/"):
+        if "architecture" in self.params and self._architecture:
             raise ValueError(f"params: the factory {self.factory} names the architecture")
-        if self.weights and not self.factory.startswith("torchvision/"):
+        if self.weights and not self._architecture:
             raise ValueError("weights are of torchvision's architectures: use init_from")
 
     @property
     def file(self) -> str:
-        """The module that builds it, from the project's root."""
-        if self.factory.endswith(".py"):
-            return self.factory
-        return f"train/models/{self.factory.partition('/')[0]}.py"
+        """The source file that builds it, as `marwright.project` has it."""
+        return self.build.file
+
+    @property
+    def build(self) -> Named:
+        """The function that builds it."""
+        kind = "torchvision" if self._architecture else self.factory
+        return named(kind, "train/models", "build")
+
+    @property
+    def _architecture(self) -> str:
+        kind, _, architecture = self.factory.partition("/")
+        return architecture if kind == "torchvision" and ".py" not in architecture else ""
 
     @property
     def arguments(self) -> dict[str, Param]:
         """What its `build` is given by name, beside the shape and the outputs."""
-        kind, _, architecture = self.factory.partition("/")
-        return {**self.params, **({"architecture": architecture} if kind == "torchvision" else {})}
+        own = {"architecture": self._architecture} if self._architecture else {}
+        return {**self.params, **own}
 
     @property
     def parent(self) -> str | None:
@@ -474,7 +493,13 @@ class Postprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[serve]`: the handler, and TorchServe's settings for this model."""
 
-    handler: Annotated[ModuleName, _about("A module in handlers/ with `service` and `handle`")]
+    handler: Annotated[
+        FoundByForm,
+        _about(
+            "One of the engine's handlers, or a file of your own with `service` and `handle`, as "
+            "in handlers/digits.py"
+        ),
+    ]
     min_workers: Positive = 1
     max_workers: Positive = 1
     threads: Annotated[Positive, _about("CPU threads of each worker")] = 1
@@ -493,6 +518,11 @@ class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"max_workers = {self.max_workers} is less than min_workers = {self.min_workers}"
             )
+
+    @property
+    def file(self) -> str:
+        """The source file of the handler, as `marwright.project` has it."""
+        return named(self.handler, "runtime", "handle").file
 
 
 class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from marwright.recipe.errors import DataError
+from marwright.recipe.regular import read_regular
 from marwright.runtime.images.decode import open_image
 from marwright.runtime.read import text_problem
 from marwright.runtime.request import BadRequest
-from marwright.recipe.errors import DataError
-from marwright.recipe.regular import read_regular
 from marwright.train.samples import Fault, ImageSamples, Samples, TableSamples, TextSamples
 
 S = TypeVar("S", bound=Samples)

@@ -20,8 +20,8 @@ from marwright.train.scores import scores
 from marwright.train.tensors import targets_of
 
 if TYPE_CHECKING:
-    from marwright.runtime.spec import PreprocessSpec
     from marwright.recipe.types import Task
+    from marwright.runtime.spec import PreprocessSpec
     from marwright.train.record import Predicted
     from marwright.train.types import Splits
 

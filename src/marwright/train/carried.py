@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from marwright.runtime.spec import PreprocessSpec, TableSpec
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import PreprocessSpec, TableSpec
 from marwright.train.stages import layer_of, stages_of
 
 # Modules whose outputs are the first axis of their tensors.

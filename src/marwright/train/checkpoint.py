@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_to_dict
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_to_dict
 from marwright.train.inference import for_inference
 from marwright.train.learned import LEARNED, write_learned
 from marwright.train.model import build_model, fill
@@ -117,12 +117,12 @@ def open_checkpoint(files: Mapping[str, Path]) -> Checkpoint:
     return Checkpoint(weights=files[WEIGHTS], meta=read_meta(files[META]), losses=files.get(LOSSES))
 
 
-def load_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> nn.Module:
+def load_checkpoint(recipe: Recipe, root: Path, checkpoint: Checkpoint) -> nn.Module:
     """Rebuild the trained network on the CPU, as `for_inference` prepares it.
 
     Raises `TrainError` when the weights are not those of this network, and `ExportError` where it
     cannot be prepared.
     """
-    model = build_model(recipe, checkpoint.meta.spec.shape, checkpoint.meta.outputs)
+    model = build_model(recipe, root, checkpoint.meta.spec.shape, checkpoint.meta.outputs)
     load_weights(model, checkpoint.weights)
     return for_inference(model)

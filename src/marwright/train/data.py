@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from marwright.project import load_module
 from marwright.recipe.errors import DataError
 from marwright.recipe.labels import file_of, plain, read_labels
 from marwright.recipe.suggest import suggestion
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
     from marwright.train.types import Meta
 
-_PROJECT = Path(__file__).resolve().parent.parent
 # Labels that a message names, at most.
 _NAMED = 8
 _KINDS: dict[str, type[Samples]] = {
@@ -37,13 +36,14 @@ _KINDS: dict[str, type[Samples]] = {
 }
 
 
-def open_dataset(recipe: Recipe, before: Learned = NOTHING) -> Opened:
+def open_dataset(recipe: Recipe, root: Path, before: Learned = NOTHING) -> Opened:
     """Load the recipe's data set, look for faults and copies, and split it.
 
-    `before` are the samples that the weights which it starts from were made from. Raises
-    `DataError` when it does not fit the recipe, or holds what the recipe refuses.
+    `root` is the project's, and `before` are the samples that the weights which it starts from
+    were made from. Raises `DataError` when it does not fit the recipe, or holds what the recipe
+    refuses.
     """
-    loaded = _loaded(recipe)
+    loaded = _loaded(recipe, root)
     samples, faults = audited(
         loaded,
         skip=recipe.data.faulty == "skip",
@@ -85,10 +85,10 @@ def _refusal(found: Duplicates) -> str:
     )  # fmt: skip
 
 
-def open_trained_dataset(recipe: Recipe, meta: Meta) -> Splits:
+def open_trained_dataset(recipe: Recipe, root: Path, meta: Meta) -> Splits:
     """Open the data set that a checkpoint was trained on. Raises `DataError` if it is another."""
     # What could not be used then is left out now: to look for it is to decode everything again.
-    samples = without(_loaded(recipe), meta.faults)
+    samples = without(_loaded(recipe, root), meta.faults)
     try:
         digests = (splits := _split(samples, recipe)).digests()
     except OSError as error:
@@ -110,11 +110,12 @@ def _split(samples: Samples, recipe: Recipe) -> Splits:
         raise DataError(f"{data.file}: {error}") from None
 
 
-def _loaded(recipe: Recipe) -> Samples:
+def _loaded(recipe: Recipe, root: Path) -> Samples:
     data = recipe.data
     try:
-        load: Callable[..., Any] = importlib.import_module(f"train.datasets.{data.dataset}").load
-        samples = _plain(load(*(_PROJECT / file for file in data.files), **data.params))
+        module = load_module(data.file, root)
+        load: Callable[..., Any] = getattr(module, data.load.function)
+        samples = _plain(load(*(root / file for file in data.files), **data.params))
     except DataError:
         raise
     # Whatever a person's own code raises, it is about the data, and this says whose it is.
@@ -128,10 +129,10 @@ def _loaded(recipe: Recipe) -> Samples:
         )
     if problem := _problem(samples, recipe):
         raise DataError(f"{data.file}: {problem}")
-    return samples if data.labels == "" else labels_in_order(samples, recipe)
+    return samples if data.labels == "" else labels_in_order(samples, recipe, root)
 
 
-def labels_in_order(samples: Samples, recipe: Recipe) -> Samples:
+def labels_in_order(samples: Samples, recipe: Recipe, root: Path) -> Samples:
     """Return samples whose labels are in the order that `[data] labels` says.
 
     Raises `DataError` where it does not name each of them.
@@ -139,7 +140,7 @@ def labels_in_order(samples: Samples, recipe: Recipe) -> Samples:
     declared = recipe.data.labels
     where = file_of(declared) or f"recipes/{recipe.name}.toml: [data] labels"
     try:
-        wanted = read_labels(declared, _PROJECT)
+        wanted = read_labels(declared, root)
     except ValueError as error:
         raise DataError(str(error) if file_of(declared) else f"{where}: {error}") from None
     # As the data set writes them: systems keep accents in two forms.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,14 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from marwright.runtime.spec import IDS, PADDING, Dtype
+from marwright.project import load_module
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.types import TextPreprocess, Transfer
+from marwright.runtime.spec import IDS, PADDING, Dtype
 from marwright.train.examples import zeros
 from marwright.train.places import noting_where_made
 from marwright.train.stages import called, stages_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from marwright.recipe.types import Recipe
 
 # Of the largest output: other kernels for other lengths round otherwise.
@@ -27,7 +29,7 @@ _CLOSE = 1e-3
 _TEXTS = 16
 
 
-def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module:
+def build_model(recipe: Recipe, root: Path, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return an untrained network from `(N, *shape)` to `(N, outputs)`.
 
     Raises `RecipeError` when the factory refuses its `[model.params]`, or when what it built does
@@ -37,7 +39,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
     where = f"recipes/{recipe.name}.toml"
     # A person's own code may raise anything, and so does torchvision's.
     try:
-        module = importlib.import_module(model.file.removesuffix(".py").replace("/", "."))
+        module = load_module(model.file, root)
     except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model] factory: {_place(error, model.file)} cannot be imported: "
@@ -45,7 +47,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
         ) from error
     try:
         with noting_where_made():
-            network = module.build(shape, outputs, **model.arguments)
+            network = getattr(module, model.build.function)(shape, outputs, **model.arguments)
     except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model.params]: {_place(error, model.file)} refuses {model.arguments} for "

@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-_ROOT = Path(__file__).resolve().parent.parent
-# Rooms of this project whose frames say nothing to the author of a network.
-_OURS = ("archive", "ci", "handlers", "pipeline", "recipes", "train")
-_THEIRS = ("train/models",)
+from marwright.project import ENGINE, PACKAGE
+
+# The engine's frames say nothing to the author of a network, unless the network is its own.
+_NETWORKS = "train/models/"
 # Packages that trace, export and run networks, and so are in every traceback.
 _TOOLS = ("torch", "functorch", "onnx", "onnxscript", "onnx_ir", "onnxruntime")
 _PACKAGES = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
@@ -93,23 +93,18 @@ def _kind(file: str) -> str:
     """Return whose code a file is: a person's "own", a "library"'s, or a "tool"'s."""
     if file.startswith("<"):
         return "tool"
+    if file.startswith(engine := f"{ENGINE}/{PACKAGE}"):
+        return "own" if file.startswith(engine + _NETWORKS) else "tool"
     for packages in _PACKAGES:
         if file.startswith(f"{packages}/"):
             name = file.removeprefix(f"{packages}/").partition("/")[0]
             return "tool" if name in _TOOLS else "library"
-    if file.startswith(f"{_LIBRARY}/"):
-        return "tool"
-    try:
-        inside = Path(file).resolve().relative_to(_ROOT).as_posix()
-    except ValueError:
-        return "own"
-    ours = inside.partition("/")[0] in _OURS
-    return "tool" if ours and not inside.startswith(_THEIRS) else "own"
+    return "tool" if file.startswith(f"{_LIBRARY}/") else "own"
 
 
 def _shown(file: str) -> str:
     """Return a path from the project's root, of a package from where packages are; else a name."""
-    for folder in (Path.cwd(), _ROOT, *map(Path, _PACKAGES)):
+    for folder in (Path.cwd(), ENGINE, *map(Path, _PACKAGES)):
         try:
             return Path(file).relative_to(folder).as_posix()
         except ValueError:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marwright.runtime.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
 from marwright.recipe.errors import DataError
 from marwright.recipe.types import ImagePreprocess, TablePreprocess, TextPreprocess
+from marwright.runtime.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
 from marwright.train.samples import ImageSamples, TableSamples
 from marwright.train.tensors import pixels_of
 

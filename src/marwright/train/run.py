@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from marwright.runtime.spec import ImageSpec, PreprocessSpec, TextSpec
 from marwright.recipe.errors import TrainError
 from marwright.recipe.labels import read_labels
 from marwright.recipe.types import INIT_LABELS, MAIN_METRIC
+from marwright.runtime.spec import ImageSpec, PreprocessSpec, TextSpec
 from marwright.train import together
 from marwright.train.accepted import Measured, refusal
 from marwright.train.baseline import doubt_of_head, measure
@@ -95,9 +95,9 @@ def prepare(recipe: Recipe, root: Path, parent: Checkpoint | None = None) -> Rea
     set_determinism(recipe.fit.seed, recipe.fit.threads)
     start = None
     with together.one_before_others():
-        opened = open_dataset(recipe, read_learned(parent.learned if parent else None))
+        opened = open_dataset(recipe, root, read_learned(parent.learned if parent else None))
         spec = fit_preprocess(recipe, opened.splits)
-        network = build_model(recipe, spec.shape, outputs_of(opened.splits))
+        network = build_model(recipe, root, spec.shape, outputs_of(opened.splits))
         if (source := source_of(recipe, root, opened.splits, spec, parent)) is not None:
             start = load_start(network, source, answers_of(opened.splits, spec), spec)
     return Ready(network=network, opened=opened, spec=spec, start=start)

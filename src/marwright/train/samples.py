@@ -13,9 +13,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from marwright.recipe.regular import read_regular
 from marwright.runtime.images.formats import MEDIA_TYPES, format_of
 from marwright.runtime.request import is_json
-from marwright.recipe.regular import read_regular
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -17,8 +17,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from marwright.runtime.spec import PreprocessSpec, TableSpec
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import PreprocessSpec, TableSpec
 from marwright.train.metrics import Evaluation
 from marwright.train.record import Bin, Classified, ClassScore, Predicted
 

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_to_dict
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_to_dict
 from marwright.train.carried import head_in_order, head_of, of_other_inputs, scaled_otherwise
 from marwright.train.model import fill
 from marwright.train.record import Start

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from marwright.project import enter
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import OWN, Recipe, canonical, varied
 from marwright.train.record import Studied, StudyReport, TrainReport
@@ -108,7 +109,7 @@ def _begin(environment: dict[str, str], root: Path) -> None:
     """Be as a step's process is. Before torch is imported, which reads some of it then."""
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(root)
+    enter(root)
 
 
 def _trained(values: dict[str, Any], root: Path, parent: Checkpoint | None) -> Trial:

@@ -13,8 +13,6 @@ from marwright.recipe.errors import DataError
 from marwright.train.samples import ImageSamples
 from marwright.train.splits import Fixed, decided
 
-_PROJECT = Path(__file__).resolve().parent.parent
-
 
 def both_parts(
     what: str,
@@ -26,7 +24,8 @@ def both_parts(
 ) -> tuple[Any, Any]:
     """Return a data set's training and test parts.
 
-    They lie below the one of `paths`, or below `root`, from the project's root; `part` opens one,
+    They lie below the one of `paths`, or below `root`, from the working folder, which is the
+    project's root; `part` opens one,
     given the folder, whether it is training's, and whether to download it. `holds` says which
     files are needed. Raises `DataError` where they are not there, or cannot be downloaded.
     """
@@ -35,7 +34,7 @@ def both_parts(
             f"[data] files: name the one folder that holds {what}; to download it, name the folder "
             "as [data.params] root instead, as what is in [data] files must be there before"
         )
-    folder, shown = (paths[0], paths[0].name) if paths else (_PROJECT / root, root)
+    folder, shown = (paths[0], paths[0].name) if paths else (Path(root).absolute(), root)
     try:
         return part(folder, True, download), part(folder, False, False)
     # Whatever it is: of files that are missing, damaged or cannot be fetched, each of torchvision's

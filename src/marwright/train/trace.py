@@ -32,8 +32,8 @@ from marwright.train.torchscript import normalise
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from marwright.runtime.spec import Dtype
     from marwright.recipe.types import Precision
+    from marwright.runtime.spec import Dtype
 
 TRACED = "model.pt"
 # The extra file that says which weights are in it.

@@ -12,8 +12,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_from_dict
 from marwright.recipe.errors import TrainError
+from marwright.runtime.spec import PreprocessSpec, TableSpec, spec_from_dict
 from marwright.train.record import Duplicates, TrainReport
 from marwright.train.samples import Fault, Samples, SplitName
 

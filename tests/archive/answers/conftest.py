@@ -30,11 +30,11 @@ def handler(
     def add(code: str = "", *, read: str = "read_image", answer: str = "ranked_labels") -> str:
         (folder / "strange.py").write_text(
             "import torch\n"
-            "from handlers.classify_image import ranked_labels\n"
-            "from handlers.predict_table import row_values\n"
-            "from handlers.read import read_image, read_table\n"
-            "from handlers.request import BadRequest\n"
-            "from handlers.service import Service\n"
+            "from marwright.runtime.classify_image import ranked_labels\n"
+            "from marwright.runtime.predict_table import row_values\n"
+            "from marwright.runtime.read import read_image, read_table\n"
+            "from marwright.runtime.request import BadRequest\n"
+            "from marwright.runtime.service import Service\n"
             f"{code}\n"
             f"service = Service(read={read}, answer={answer})\n"
             "handle = service.handle\n"

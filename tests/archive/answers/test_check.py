@@ -12,12 +12,12 @@ from marwright.archive.answers.check import MOST, served_exports
 from marwright.archive.onnx_export import export_onnx
 from marwright.archive.types import AnswersReport
 from marwright.recipe.errors import PackError
-from tests.archive.answers.asked import checked, said
-from tests.archive.proven import Proven, table_samples
-from tests.archive.tiny import LABELS, image_recipe, table_recipe
 from marwright.train.precision import in_precision
 from marwright.train.splits import split
 from marwright.train.types import Splits
+from tests.archive.answers.asked import checked, said
+from tests.archive.proven import Proven, table_samples
+from tests.archive.tiny import LABELS, image_recipe, table_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from marwright.archive.answers.check import Model
+from marwright.train.precision import in_precision
 from tests.archive.answers.asked import checked, said
 from tests.archive.proven import Proven
 from tests.archive.tiny import LABELS
-from marwright.train.precision import in_precision
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from archive.write import write_archive
+from marwright.archive.write import write_archive
 target, weights, format = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 write_archive(target, {"model.pt": b""}, proven=False, format=format)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

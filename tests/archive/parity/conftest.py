@@ -21,8 +21,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     What the exporter makes of one is made once as well, and not for each report that asks for it:
     that would be two thirds of the time of these tests.
     """
-    from marwright.archive.parity import explain
     from ci.prove.mutants.healthy import make
+    from marwright.archive.parity import explain
     from tests.archive.proven import one_thread
 
     exported: dict[int, Any] = {}

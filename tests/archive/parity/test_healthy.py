@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from marwright.archive.parity.backends import eager_backend
-from marwright.archive.parity.gate import run_gate
-from marwright.archive.parity.inputs import boundary
 from ci.prove.mutants.answers import by_answers
 from ci.prove.mutants.healthy import PLANS
 from ci.prove.mutants.reduced import DECLARED, in_bfloat16, quantised
+from marwright.archive.parity.backends import eager_backend
+from marwright.archive.parity.gate import run_gate
+from marwright.archive.parity.inputs import boundary
 from marwright.recipe.types import Parity
 from tests.archive.parity.conftest import Shelf
 

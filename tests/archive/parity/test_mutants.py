@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from marwright.archive.parity.gate import run_gate
 from ci.prove.mutants.collection import MUTANTS
 from ci.prove.mutants.mutant import Finding, Mutant, Verdict
 from ci.prove.mutants.reduced import DECLARED, quantised
+from marwright.archive.parity.gate import run_gate
 from tests.archive.parity.conftest import Shelf
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]

@@ -13,14 +13,14 @@ import torch
 from marwright.archive.files import sha256_file
 from marwright.archive.parity.backends import Array
 from marwright.archive.parity.subject import candidate_of, subject_of
-from marwright.runtime.spec import MAX_ROWS
 from marwright.recipe.errors import ParityError
 from marwright.recipe.types import Recipe
-from tests.archive.proven import Proven
-from tests.archive.tiny import image_recipe, table_recipe
+from marwright.runtime.spec import MAX_ROWS
 from marwright.train.checkpoint import META, WEIGHTS
 from marwright.train.tensors import inputs_of
 from marwright.train.types import Checkpoint
+from tests.archive.proven import Proven
+from tests.archive.tiny import image_recipe, table_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

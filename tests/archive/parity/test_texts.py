@@ -14,6 +14,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from ci.prove.mutants.onnx_values import reweigh
+from ci.prove.mutants.reduced import DECLARED, in_bfloat16, quantised
+from ci.prove.mutants.traced import MeanOfPadding
 from marwright.archive.parity.backends import Array, Outputs, Run, eager_backend, onnx_backend
 from marwright.archive.parity.compare import Comparison, Settings
 from marwright.archive.parity.gate import run_gate
@@ -35,16 +38,13 @@ from marwright.archive.parity.texts import (
 )
 from marwright.archive.parity.types import Tolerance
 from marwright.archive.parity.verdict.judge import Judge, Yardstick, in_parts
-from ci.prove.mutants.onnx_values import reweigh
-from ci.prove.mutants.reduced import DECLARED, in_bfloat16, quantised
-from ci.prove.mutants.traced import MeanOfPadding
-from marwright.runtime.preprocess import text_tensor
-from marwright.runtime.spec import TextSpec
 from marwright.recipe.errors import ParityError
 from marwright.recipe.types import Parity
+from marwright.runtime.preprocess import text_tensor
+from marwright.runtime.spec import TextSpec
+from marwright.train.models import text_cnn
 from tests.archive.parity.conftest import Shelf
 from tests.archive.proven import one_thread
-from marwright.train.models import text_cnn
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from marwright.archive.quantise.int8 import Samples
-from tests.specs import numbers
 from marwright.train.samples import TableSamples
 from marwright.train.types import Splits
+from tests.specs import numbers
 
 Array = NDArray[np.float32]
 # Of the columns a and b of a row.

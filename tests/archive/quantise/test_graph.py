@@ -12,7 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from marwright.archive.quantise.graph import LARGEST, Ranges, layers_of, quantised, read_graph, size_of
+from marwright.archive.quantise.graph import (
+    LARGEST,
+    Ranges,
+    layers_of,
+    quantised,
+    read_graph,
+    size_of,
+)
 from marwright.recipe.errors import ExportError
 from tests.archive.quantise.graphs import KEEP, SUM, chain, harmless, model_of, written
 

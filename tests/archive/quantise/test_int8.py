@@ -17,8 +17,10 @@ from onnx import ModelProto, helper, numpy_helper
 from marwright.archive.onnx_export import export_onnx
 from marwright.archive.quantise.int8 import CALIBRATION, INT8, Samples, quantise, refusal
 from marwright.archive.quantise.types import QuantiseReport
-from marwright.runtime.spec import ImageSpec
 from marwright.recipe.errors import ExportError, ParityError
+from marwright.runtime.spec import ImageSpec
+from marwright.train.models import small_cnn
+from marwright.train.types import Splits
 from tests.archive.quantise.graphs import (
     chain,
     harmless,
@@ -30,8 +32,6 @@ from tests.archive.quantise.graphs import (
 )
 from tests.projects import ROOT
 from tests.train.conftest import image_samples
-from marwright.train.models import small_cnn
-from marwright.train.types import Splits
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
@@ -164,8 +164,8 @@ def test_outputs_that_overflow_in_int8_are_beyond_any_limit(tmp_path: Path) -> N
 WRITE = """
 import sys
 from pathlib import Path
-from archive.quantise.int8 import quantise
-from archive.types import to_json
+from marwright.archive.quantise.int8 import quantise
+from marwright.archive.types import to_json
 from tests.archive.quantise.graphs import outlier, samples_of, written
 folder = Path(sys.argv[1])
 report = quantise(written(outlier(), folder), samples_of(), folder, limit=0.5)

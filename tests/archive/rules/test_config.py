@@ -63,7 +63,7 @@ def test_what_our_own_archives_carry_passes_and_is_complete(recipe: Any) -> None
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, archive.rules.config; sys.exit('torch' in sys.modules)"
+    code = "import sys, marwright.archive.rules.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -69,7 +69,7 @@ def test_a_stand_in_that_leads_elsewhere_is_refused(tmp_path):
 
 def test_the_module_prints_the_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.serving.folders", tmp_path / "a"],
+        [sys.executable, "-m", "marwright.pipeline.serving.folders", tmp_path / "a"],
         cwd=ROOT,
         capture_output=True,
         text=True,

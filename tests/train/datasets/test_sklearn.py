@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from marwright.recipe.types import varied
-from tests.train.conftest import table_recipe
 from marwright.train.data import open_dataset
 from marwright.train.samples import TableSamples
+from tests.train.conftest import table_recipe
 
 pytestmark = pytest.mark.torch
 

@@ -17,11 +17,11 @@ from PIL import Image
 
 from marwright.recipe.errors import DataError
 from marwright.recipe.load import load_recipe
-from tests.projects import ROOT
 from marwright.train.data import open_dataset
 from marwright.train.datasets import cifar10, fashion_mnist, mnist, oxford_iiit_pet
 from marwright.train.samples import ImageSamples
 from marwright.train.splits import split
+from tests.projects import ROOT
 
 pytestmark = pytest.mark.torch
 

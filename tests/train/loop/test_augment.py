@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from marwright.runtime.spec import ImageSpec
 from marwright.recipe.types import Augment
-from tests.train.conftest import image_samples
+from marwright.runtime.spec import ImageSpec
 from marwright.train.loop.augment import Augmentation, shifted
 from marwright.train.loop.batches import Images
+from tests.train.conftest import image_samples
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

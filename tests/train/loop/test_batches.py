@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from marwright.recipe.types import Fit
+from marwright.train.loop.batches import Batches, Images, Tensors, class_weights, in_order
 from tests.train.conftest import image_samples
 from tests.train.loop.test_augment import SPEC, augmentation
-from marwright.train.loop.batches import Batches, Images, Tensors, class_weights, in_order
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from marwright.recipe.errors import TrainError
-from tests.train.conftest import table_recipe
-from tests.train.test_fit import rows
 from marwright.train.loop.finder import LEAST, MOST, STEPS, find_rate
 from marwright.train.loop.run import Run
 from marwright.train.machine import set_determinism
 from marwright.train.record import RatesFound
+from tests.train.conftest import table_recipe
+from tests.train.test_fit import rows
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

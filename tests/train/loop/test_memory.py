@@ -19,9 +19,9 @@ import torch
 from torch import nn
 from tests.train.conftest import image_recipe
 from tests.train.test_fit import quiet
-from train.fit import fit
-from train.loop.batches import Tensors
-from recipes.errors import TrainError
+from marwright.train.fit import fit
+from marwright.train.loop.batches import Tensors
+from marwright.recipe.errors import TrainError
 
 torch.set_num_threads(1)
 wide = nn.Sequential(*(

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from marwright.recipe.types import Transfer
-from tests.train.conftest import image_recipe
 from marwright.train.loop.optimizer import optimizer_of
 from marwright.train.models import small_cnn
 from marwright.train.stages import stages_of
+from tests.train.conftest import image_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 

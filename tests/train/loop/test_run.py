@@ -15,19 +15,19 @@ import pytest
 import torch
 from torch import nn
 
-from marwright.runtime.spec import TextSpec
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Augment, Recipe, Transfer
-from tests.train.conftest import image_recipe, image_samples
-from tests.train.loop.test_augment import SPEC, augmentation
-from tests.train.test_fit import Watched, digest, pair, quiet, rows, table_recipe, trained
-from tests.train.texts import text_recipe, text_samples
+from marwright.runtime.spec import TextSpec
 from marwright.train.fit import fit
 from marwright.train.loop.batches import Images, Split, Tensors, Texts
 from marwright.train.loop.run import Fitted, Run
 from marwright.train.loop.state import read_state, write_state
 from marwright.train.machine import set_determinism
 from marwright.train.models import small_cnn, text_cnn
+from tests.train.conftest import image_recipe, image_samples
+from tests.train.loop.test_augment import SPEC, augmentation
+from tests.train.test_fit import Watched, digest, pair, quiet, rows, table_recipe, trained
+from tests.train.texts import text_recipe, text_samples
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
@@ -395,7 +395,7 @@ def test_heads_in_the_middle_are_refused_when_they_answer() -> None:
 
 
 def test_more_processes_than_samples_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.together.size", lambda: 4)
+    monkeypatch.setattr("marwright.train.together.size", lambda: 4)
     with pytest.raises(TrainError, match=r"3 training samples for \[fit\] processes = 4"):
         Run(nn.Linear(3, 1), rows(3), table_recipe())
 

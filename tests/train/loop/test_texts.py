@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from marwright.recipe.types import Fit
 from marwright.runtime.preprocess import text_tensor
 from marwright.runtime.spec import PADDING, TextSpec
-from marwright.recipe.types import Fit
 from marwright.train.loop.batches import Batches, Texts
 from marwright.train.samples import TextSamples
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from marwright.archive.onnx_export import export_onnx
 from marwright.archive.parity.backends import onnx_backend
-from marwright.runtime.spec import IDS, PADDING
 from marwright.recipe.types import Precision
+from marwright.runtime.spec import IDS, PADDING
 from marwright.train.models import text_cnn, text_gru
 from marwright.train.precision import in_precision
 from marwright.train.stages import stages_of

@@ -28,8 +28,8 @@ from marwright.train.tensors import inputs_of
 from marwright.train.types import Splits
 
 if TYPE_CHECKING:
-    from marwright.runtime.spec import Dtype
     from marwright.recipe.types import Recipe
+    from marwright.runtime.spec import Dtype
     from marwright.train.types import Meta
 
 # Requests of the test split; more say nothing new of what is done to each.
@@ -58,6 +58,7 @@ def served_exports(
 
 def check_answers(
     recipe: Recipe,
+    root: Path,
     meta: Meta,
     splits: Splits,
     exports: Mapping[str, Model],
@@ -70,8 +71,8 @@ def check_answers(
     """
     places = np.unique(np.linspace(0, len(splits.test) - 1, min(MOST, len(splits.test))))
     chosen = splits.test[places.astype(np.int64)]
-    service = handler_service(recipe)
-    where = f"handlers/{recipe.serve.handler}.py"
+    service = handler_service(recipe, root)
+    where = recipe.serve.file
     problems = [f"{where}: {text}" for text in _misread(service, splits, chosen, meta)]
     notes: list[str] = []
     batch = recipe.serve.batch_size

@@ -15,7 +15,12 @@ from dataclasses import replace
 from marwright.archive.container.budget import Budget
 from marwright.archive.container.limits import size_problems
 from marwright.archive.container.types import Malformed
-from marwright.archive.container.zip_directory import FLAG_DESCRIPTOR, Entry, read_directory, wide_values
+from marwright.archive.container.zip_directory import (
+    FLAG_DESCRIPTOR,
+    Entry,
+    read_directory,
+    wide_values,
+)
 from marwright.archive.container.zip_end import find_directory, read_at
 from marwright.archive.container.zip_format import (
     DESCRIPTOR_SIGNATURE,

@@ -15,8 +15,8 @@ from torch import nn
 from marwright.archive.onnx_export import INPUT, OUTPUT
 from marwright.archive.onnx_session import open_session, told
 from marwright.archive.parity.float64 import Float64
-from marwright.runtime.spec import Dtype
 from marwright.recipe.errors import ParityError
+from marwright.runtime.spec import Dtype
 from marwright.train.inference import for_inference, inference
 
 # Samples: float32, or int64 of texts.

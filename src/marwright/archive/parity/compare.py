@@ -24,7 +24,11 @@ from marwright.archive.parity.inputs import Group
 from marwright.archive.parity.texts import bare, is_text, trimmed
 from marwright.archive.parity.types import BackendName, Case, Kind, Tolerance
 from marwright.archive.parity.verdict.case import Fault, Trial, judge_trial, not_measured, where_of
-from marwright.archive.parity.verdict.checks import checkpoint_faults, origin_faults, precision_faults
+from marwright.archive.parity.verdict.checks import (
+    checkpoint_faults,
+    origin_faults,
+    precision_faults,
+)
 from marwright.archive.parity.verdict.judge import Expected, Judge, Measured, Yardstick, in_parts
 from marwright.archive.parity.verdict.task import flipped_margin
 from marwright.archive.parity.verdict.tolerance import Floats

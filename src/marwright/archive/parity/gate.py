@@ -22,8 +22,8 @@ from marwright.recipe.errors import ParityError
 from marwright.train.trace import BATCHES
 
 if TYPE_CHECKING:
-    from marwright.runtime.spec import PreprocessSpec
     from marwright.recipe.types import Parity, Task
+    from marwright.runtime.spec import PreprocessSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

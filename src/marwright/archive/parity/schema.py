@@ -1,4 +1,5 @@
-"""Write the JSON Schema of `parity.json`: `python -m archive.parity.schema`."""
+"""Write the JSON Schema of `parity.json`: `python -m marwright.archive.parity.schema`,
+in the checkout."""
 
 from __future__ import annotations
 
@@ -22,4 +23,4 @@ def schema() -> bytes:
 
 
 if __name__ == "__main__":
-    write_bytes(Path(__file__).resolve().parents[2] / SCHEMA, schema())
+    write_bytes(SCHEMA, schema())

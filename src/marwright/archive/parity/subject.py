@@ -14,9 +14,9 @@ from marwright.archive.parity.compare import Candidate
 from marwright.archive.parity.gate import Subject
 from marwright.archive.parity.inputs import Domain, Group, domain_of
 from marwright.archive.parity.texts import side_by_side
-from marwright.runtime.spec import MAX_ROWS, TableSpec
 from marwright.recipe.errors import ParityError
 from marwright.recipe.types import MAIN_METRIC
+from marwright.runtime.spec import MAX_ROWS, TableSpec
 from marwright.train.accepted import ANY
 from marwright.train.checkpoint import WEIGHTS, load_checkpoint, load_losses
 from marwright.train.precision import in_precision
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from marwright.train.types import Checkpoint, Splits
 
 
-def candidate_of(recipe: Recipe, checkpoint: Checkpoint, files: Mapping[str, Path]) -> Candidate:
+def candidate_of(
+    recipe: Recipe, root: Path, checkpoint: Checkpoint, files: Mapping[str, Path]
+) -> Candidate:
     """Return the checkpoint and its exports, all from disk. `files` are the step's, by name."""
-    eager = load_checkpoint(recipe, checkpoint)
+    eager = load_checkpoint(recipe, root, checkpoint)
     precision = recipe.export.precision
     return Candidate(
         eager=eager,

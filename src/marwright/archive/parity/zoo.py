@@ -1,8 +1,8 @@
 """One of torchvision's classification architectures, from nothing through export and gate.
 
-    python -m archive.parity.zoo names
-    python -m archive.parity.zoo make ARCHITECTURE FOLDER THREADS
-    python -m archive.parity.zoo gate ARCHITECTURE FOLDER THREADS [all]
+    python -m marwright.archive.parity.zoo names
+    python -m marwright.archive.parity.zoo make ARCHITECTURE FOLDER THREADS
+    python -m marwright.archive.parity.zoo gate ARCHITECTURE FOLDER THREADS [all]
 
 `names` prints the architectures. `make` writes weights, traced module and ONNX file; `gate`, in a
 process of its own, reloads all of them. Each prints one JSON line, a `ZooRow`. With `all` it is the

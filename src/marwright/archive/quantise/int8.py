@@ -25,8 +25,8 @@ from marwright.train.tensors import inputs_of, targets_of
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from marwright.runtime.spec import PreprocessSpec
     from marwright.recipe.types import Task
+    from marwright.runtime.spec import PreprocessSpec
     from marwright.train.types import Splits
 
 INT8 = "model.int8.onnx"

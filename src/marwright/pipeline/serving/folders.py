@@ -1,6 +1,6 @@
 """The folders of one server, all under its home and readable by its owner alone.
 
-`python -m pipeline.serving.folders FOLDER` makes a temporary folder for a server, without what a
+`python -m marwright.pipeline.serving.folders FOLDER` makes a temporary folder for a server, without what a
 dead one left in it, and prints it.
 """
 

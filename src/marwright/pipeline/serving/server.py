@@ -36,7 +36,8 @@ from marwright.recipe.errors import ServeError
 if TYPE_CHECKING:
     import httpx
 
-CONFIG = Path(__file__).resolve().parents[2] / "config.properties"
+# Of the working folder.
+CONFIG = Path("config.properties")
 # Seconds until a model that is not READY counts as failed. TorchServe gives a worker 120.
 DEADLINE = 180.0
 # Seconds between two looks at what a running server serves from.

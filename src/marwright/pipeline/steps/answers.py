@@ -28,8 +28,9 @@ def run(job: Job) -> str:
     recipe, meta = job.recipe, read_meta(job.inputs["meta.json"])
     report = check_answers(
         recipe,
+        job.root,
         meta,
-        open_trained_dataset(recipe, meta),
+        open_trained_dataset(recipe, job.root, meta),
         served_exports(job.inputs, recipe.fit.threads, meta.spec.dtype),
         handler_options(recipe),
     )

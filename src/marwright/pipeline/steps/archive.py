@@ -35,10 +35,11 @@ def run(job: Job) -> str:
     report = msgspec.json.decode(job.inputs["parity.json"].read_bytes(), type=ParityReport)
     answers = msgspec.json.decode(job.inputs["answers.json"].read_bytes(), type=AnswersReport)
     golden = golden_members(
-        in_precision(load_checkpoint(recipe, checkpoint), recipe.export.precision),
+        in_precision(load_checkpoint(recipe, job.root, checkpoint), recipe.export.precision),
         checkpoint.meta,
-        open_trained_dataset(recipe, checkpoint.meta),
+        open_trained_dataset(recipe, job.root, checkpoint.meta),
         recipe,
+        job.root,
         handler_options(recipe),
         atol=report.limit,
         rtol=report.tolerance.floor,

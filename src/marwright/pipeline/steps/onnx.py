@@ -27,7 +27,7 @@ def run(job: Job) -> str:
     spec = checkpoint.meta.spec
     with of_factory(job.recipe):
         path = export_onnx(
-            load_checkpoint(job.recipe, checkpoint),
+            load_checkpoint(job.recipe, job.root, checkpoint),
             spec.shape,
             export.opset,
             job.out,

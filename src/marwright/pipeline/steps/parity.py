@@ -64,11 +64,11 @@ def _compare(job: Job, *, quick: bool) -> Outcome:
 
     recipe, checkpoint = job.recipe, open_checkpoint(job.inputs)
     return run_gate(
-        candidate_of(recipe, checkpoint, job.inputs),
+        candidate_of(recipe, job.root, checkpoint, job.inputs),
         subject_of(
             recipe,
             checkpoint,
-            open_trained_dataset(recipe, checkpoint.meta),
+            open_trained_dataset(recipe, job.root, checkpoint.meta),
             read_inputs(job.root / kept_inputs(recipe.name)),
         ),
         recipe.parity,

@@ -26,7 +26,9 @@ def run(job: Job) -> str:
     recipe, meta = job.recipe, read_meta(job.inputs["meta.json"])
     report = quantise(
         job.inputs["model.onnx"],
-        Samples(splits=open_trained_dataset(recipe, meta), spec=meta.spec, task=recipe.task),
+        Samples(
+            splits=open_trained_dataset(recipe, job.root, meta), spec=meta.spec, task=recipe.task
+        ),
         job.out,
         limit=recipe.parity.max_metric_drop,
         threads=recipe.fit.threads,

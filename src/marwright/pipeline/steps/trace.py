@@ -24,7 +24,7 @@ def run(job: Job) -> str:
     spec, precision = checkpoint.meta.spec, job.recipe.export.precision
     with of_factory(job.recipe):
         trace(
-            load_checkpoint(job.recipe, checkpoint),
+            load_checkpoint(job.recipe, job.root, checkpoint),
             spec.shape,
             job.out,
             dtype=spec.dtype,

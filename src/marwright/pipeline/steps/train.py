@@ -22,6 +22,8 @@ _PARENT = {
     "parent.json": "meta.json",
     "parent_learned.safetensors": "learned.safetensors",
 }
+# What runs beside, where several processes train together.
+_SEVERAL = ("marwright/pipeline/torchrun.py", "marwright/pipeline/worker.py")
 _STATE = "state.pt"
 _REPORT = "train.json"
 # Seconds between two times that what it takes to go on is kept: a write waits for the disk.
@@ -42,7 +44,7 @@ def _weights(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _sources(recipe: Recipe) -> tuple[str, ...]:
-    several = ("pipeline/torchrun.py", "pipeline/worker.py") if recipe.fit.processes > 1 else ()
+    several = _SEVERAL if recipe.fit.processes > 1 else ()
     return (recipe.model.file, recipe.data.file, *several)
 
 
@@ -88,7 +90,7 @@ def run(job: Job) -> str:
             raise TrainError(problem)
     elif job.recipe.fit.processes > 1:
         # By name, so that it is not followed: it is of the key where it runs.
-        import_module("pipeline.torchrun").train_together(job)
+        import_module("marwright.pipeline.torchrun").train_together(job)
     else:
         went_on = _train(job)
     meta = read_meta(job.out / "meta.json")
@@ -153,7 +155,7 @@ def _train(job: Job) -> int:
     board = None
     if folder := os.environ.get(_BOARD):
         # By name, so that it is not followed: what it writes is nothing that the step makes.
-        board = import_module("train.board").Board(
+        board = import_module("marwright.train.board").Board(
             job.root / folder / recipe.name / job.key[:12], MAIN_METRIC[recipe.task]
         )
 
@@ -169,7 +171,7 @@ def _train(job: Job) -> int:
     def try_export(ready: Ready) -> None:
         if together.rank() == 0:
             # By name, so that it is not followed: an export is in no training's key.
-            trial = import_module("pipeline.trial")
+            trial = import_module("marwright.pipeline.trial")
             outputs = outputs_of(ready.opened.splits)
             trial.try_export(job, ready.network, ready.spec, outputs)
 

@@ -10,8 +10,8 @@ STEP = Step(
     outputs=("verify.json",),
     # Started by path, not imported; and the handler runs in it, with the libraries that it needs.
     sources=lambda recipe: (
-        "archive/probe.py",
-        "archive/sandbox.py",
+        "marwright/archive/probe.py",
+        "marwright/archive/sandbox.py",
         handler_file(recipe),
     ),
     publishes=True,

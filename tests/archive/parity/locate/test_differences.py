@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from marwright.archive.parity.locate.differences import first_difference, opset_difference, weights_difference
+from marwright.archive.parity.locate.differences import (
+    first_difference,
+    opset_difference,
+    weights_difference,
+)
 from marwright.archive.parity.locate.onnx_graph import OnnxGraph, label
 from tests.archive.parity.locate.exported import insert_before, node_of, reweigh
 from tests.archive.parity.locate.test_onnx_graph import diamond

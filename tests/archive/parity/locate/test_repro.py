@@ -136,7 +136,7 @@ def test_what_cannot_run_is_no_fault(tmp_path: Path) -> None:
 def test_weights_beside_the_model_are_missed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archive.parity.locate.repro.INLINE_LIMIT", 0)
+    monkeypatch.setattr("marwright.archive.parity.locate.repro.INLINE_LIMIT", 0)
     monkeypatch.setattr(onnx, "save", partial(onnx.save, size_threshold=0))
     options = {"k": K, "floor": FLOOR, "threads": 1}
     path = written(tmp_path, nudge)

@@ -12,7 +12,14 @@ import torch
 from torch import nn
 
 from marwright.archive.parity.locate.deviation import NONE, UNLIKE, Deviation
-from marwright.archive.parity.locate.traced_call import array, ask, in_training, repeats, tensors_of, unasked
+from marwright.archive.parity.locate.traced_call import (
+    array,
+    ask,
+    in_training,
+    repeats,
+    tensors_of,
+    unasked,
+)
 
 pytestmark = pytest.mark.torch
 

@@ -9,8 +9,8 @@ import pytest
 from marwright.archive.onnx_export import export_onnx
 from marwright.archive.parity.verdict.origin import origin_of_onnx, origin_of_traced
 from marwright.recipe.errors import ParityError
-from tests.archive.parity.files import COLUMNS, NET, WEIGHTS, onnx_file, traced_file
 from marwright.train.trace import trace
+from tests.archive.parity.files import COLUMNS, NET, WEIGHTS, onnx_file, traced_file
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

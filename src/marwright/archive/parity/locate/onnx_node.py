@@ -12,7 +12,11 @@ from onnx import NodeProto
 from torch.onnx import ONNXProgram
 
 from marwright.archive.onnx_session import named_node
-from marwright.archive.parity.locate.differences import first_difference, fresh_graph, opset_difference
+from marwright.archive.parity.locate.differences import (
+    first_difference,
+    fresh_graph,
+    opset_difference,
+)
 from marwright.archive.parity.locate.fused import locate_fused
 from marwright.archive.parity.locate.layers import Compared, Trial, compare_values
 from marwright.archive.parity.locate.onnx_graph import OnnxGraph, label, read_by
