@@ -155,9 +155,8 @@ def recipe_of(toml: str) -> Recipe:
 def test_the_example_is_a_recipe() -> None:
     assert "`recipes/shapes.toml`" in text_of("README.md")
     recipe = recipe_of(example(text_of("README.md")))
-    assert (ROOT / recipe.model.file).is_file()
-    assert (ROOT / recipe.data.file).is_file()
-    assert (ROOT / "handlers" / f"{recipe.serve.handler}.py").is_file()
+    for file in (recipe.model.file, recipe.data.file, recipe.serve.file):
+        assert place(file, ROOT).is_file()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def server(shipped: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def opened(name: str) -> tuple[Recipe, Splits]:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
-    return recipe, open_dataset(recipe).splits
+    return recipe, open_dataset(recipe, Path()).splits
 
 
 def ask_image(server: Server, body: bytes) -> httpx.Response:

@@ -99,7 +99,7 @@ def load_module(path: str, root: Path) -> ModuleType:
     file, name = place(path, root), module_name(path)
     if not is_engines(path) and not _leads_to(name, file):
         name = re.sub(r"\W", "_", path)
-        if name not in sys.modules:
+        if getattr(sys.modules.get(name), "__file__", None) != str(file):
             spec = importlib.util.spec_from_file_location(name, file)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)

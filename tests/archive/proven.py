@@ -90,13 +90,20 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
     spec = fit_preprocess(recipe, splits)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_model(recipe, spec.shape, outputs_of(splits))
+        network = build_model(recipe, Path(), spec.shape, outputs_of(splits))
         opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
         checkpoint = learn(network, opened, spec, recipe, folder)
-    model = load_checkpoint(recipe, checkpoint)
+    model = load_checkpoint(recipe, Path(), checkpoint)
     traced = trace(model, spec.shape, folder, dtype=spec.dtype)
     golden = golden_members(
-        model, checkpoint.meta, splits, recipe, handler_options(recipe), atol=ATOL, rtol=RTOL
+        model,
+        checkpoint.meta,
+        splits,
+        recipe,
+        Path(),
+        handler_options(recipe),
+        atol=ATOL,
+        rtol=RTOL,
     )
     mar = folder / f"{recipe.name}.mar"
     pack_proven(

@@ -320,8 +320,8 @@ def test_manifest_may_leave_out_files_and_say_more(packed: Path, tmp_path: Path)
         ("operator:is_", "handler operator:is_: operator.py is not in the archive"),
         ("handlers.gone:handle", "handler handlers.gone:handle: handlers/gone.py is not in the "
          "archive"),
-        ("marwright.runtime.classify_image:gone", f"{HANDLER}: has no gone; TorchServe would look for a "
-         "class instead, without a word"),
+        ("marwright.runtime.classify_image:gone", f"{HANDLER}: has no gone; TorchServe would look "
+         "for a class instead, without a word"),
     ],
 )  # fmt: skip
 def test_handler_that_is_not_there_is_refused(

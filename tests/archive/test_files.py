@@ -60,7 +60,8 @@ def test_error_without_an_old_file_leaves_none(tmp_path: Path) -> None:
 
 def test_kill_in_the_middle_leaves_the_old_file(target: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from marwright.archive.files import replacing\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from marwright.archive.files import replacing\n"
         "with replacing(Path(sys.argv[1])) as file:\n"
         "    file.write(b'x' * 100_000)\n"
         "    file.flush()\n"

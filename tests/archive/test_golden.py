@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from PIL import Image
 from safetensors.torch import load
 from torch import nn
 
-import handlers
 from marwright.archive.golden import _chosen, golden_members
 from marwright.archive.model_config import handler_options
 from marwright.archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
@@ -105,25 +103,26 @@ def test_same_checkpoint_gives_the_same_members(proven_image: Proven) -> None:
 def record(made: Proven, handler: str) -> dict[str, bytes]:
     recipe = image_recipe(serve={"handler": handler})
     options = handler_options(recipe)
-    return golden_members(made.model, made.meta, made.splits, recipe, options, atol=ATOL, rtol=RTOL)
+    return golden_members(
+        made.model, made.meta, made.splits, recipe, Path.cwd(), options, atol=ATOL, rtol=RTOL
+    )
 
 
 @pytest.fixture
 def handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Add a handler to the project's, for one test; returns its name."""
-    monkeypatch.setattr(handlers, "__path__", [*handlers.__path__, str(tmp_path)])
-    monkeypatch.setattr(handlers, "strange", None, raising=False)
-    monkeypatch.delitem(sys.modules, "handlers.strange", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("handlers").mkdir()
 
     def add(code: str) -> str:
-        (tmp_path / "strange.py").write_text(
+        Path("handlers", "strange.py").write_text(
             "import torch\n"
             "from marwright.runtime.classify_image import ranked_labels\n"
             "from marwright.runtime.read import read_image\n"
             "from marwright.runtime.request import BadRequest\n"
             f"from marwright.runtime.service import Service\n{code}"
         )
-        return "strange"
+        return "handlers/strange.py"
 
     return add
 
@@ -175,4 +174,6 @@ def test_model_whose_output_is_not_finite_is_refused(proven_image: Proven) -> No
 
     made = proven_image
     with pytest.raises(PackError, match="not finite"):
-        golden_members(Broken(), made.meta, made.splits, made.recipe, {}, atol=ATOL, rtol=RTOL)
+        golden_members(
+            Broken(), made.meta, made.splits, made.recipe, Path.cwd(), {}, atol=ATOL, rtol=RTOL
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from marwright.archive.manifest import ARCHIVER
 from marwright.archive.sources import SourceReader
 from marwright.archive.types import GOLDEN, INVENTORY, MANIFEST, PROOF, Inventory, Proof
+from marwright.project import ENGINE
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import canonical
 from marwright.runtime.spec import load_spec
@@ -29,6 +29,7 @@ from tests.archive.tiny import (
     payload,
 )
 
+RUNTIME = "marwright/runtime"
 COMMON = {
     MANIFEST,
     INVENTORY,
@@ -36,13 +37,14 @@ COMMON = {
     *(f"{GOLDEN}/{number}.request" for number in range(4)),
     f"{GOLDEN}/index.json",
     f"{GOLDEN}/tensors.safetensors",
-    "handlers/__init__.py",
-    *(f"handlers/images/{file.name}" for file in (ROOT / "handlers/images").glob("*.py")),
-    "handlers/preprocess.py",
-    "handlers/read.py",
-    "handlers/request.py",
-    "handlers/service.py",
-    "handlers/spec.py",
+    "marwright/__init__.py",
+    f"{RUNTIME}/__init__.py",
+    *(f"{RUNTIME}/images/{file.name}" for file in (ENGINE / RUNTIME / "images").glob("*.py")),
+    f"{RUNTIME}/preprocess.py",
+    f"{RUNTIME}/read.py",
+    f"{RUNTIME}/request.py",
+    f"{RUNTIME}/service.py",
+    f"{RUNTIME}/spec.py",
     "model-config.yaml",
     "model.pt",
     "preprocess.json",
@@ -52,8 +54,8 @@ COMMON = {
 def test_classifier_is_packed_with_its_handler_as_a_tree(packed: Path) -> None:
     members = members_of(packed)
     assert set(members) == COMMON | {
-        "handlers/classify_image.py",
-        "handlers/ranked.py",
+        f"{RUNTIME}/classify_image.py",
+        f"{RUNTIME}/ranked.py",
         "labels.json",
     }
     for name in members:
@@ -94,16 +96,18 @@ def test_what_misses_its_minimum_is_not_packed(tmp_path: Path) -> None:
 
 def test_regression_has_no_labels(tmp_path: Path) -> None:
     mar = payload(tmp_path, table=True).pack(tmp_path / "tiny.mar")
-    assert set(members_of(mar)) == COMMON | {"handlers/predict_table.py"}
+    assert set(members_of(mar)) == COMMON | {f"{RUNTIME}/predict_table.py"}
 
 
 def test_nothing_of_the_other_rooms_is_packed_with_any_handler() -> None:
-    handlers = {handler.name for handler in (ROOT / "handlers").glob("*.py")}
-    assert handlers > {"classify_image.py", "predict_table.py"}
-    for handler in handlers:
-        files = SourceReader(ROOT).closure([f"handlers/{handler}"]).files
-        assert f"handlers/{handler}" in files
-        assert {path for path in files if not path.startswith("handlers/")} == set()
+    runtime = "marwright/runtime/"
+    names = {file.name for file in (ENGINE / runtime).glob("*.py")}
+    assert names > {"classify_image.py", "predict_table.py"}
+    for name in names:
+        files = {*SourceReader(ROOT, engine=ENGINE).closure([runtime + name]).files}
+        assert runtime + name in files
+        others = {path for path in files if not path.startswith(runtime)}
+        assert others == {"marwright/__init__.py"}
 
 
 def test_preprocess_json_is_the_spec(packed: Path, tmp_path: Path) -> None:
@@ -112,9 +116,6 @@ def test_preprocess_json_is_the_spec(packed: Path, tmp_path: Path) -> None:
 
 
 def project_with(tmp_path: Path, files: dict[str, str]) -> Path:
-    shutil.copytree(
-        ROOT / "handlers", tmp_path / "handlers", ignore=shutil.ignore_patterns("__pycache__")
-    )
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

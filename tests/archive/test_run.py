@@ -162,21 +162,14 @@ def test_handler_finds_its_files_and_its_configuration() -> None:
 
 
 def test_afterwards_all_is_as_it_was() -> None:
-    before = (
-        Path.cwd(),
-        [*sys.path],
-        sys.modules["marwright.archive.run"],
-        sys.modules["marwright.recipe.errors"],
-    )
+    def state() -> list[object]:
+        ours = ("marwright.archive.run", "marwright.recipe.errors")
+        return [Path.cwd(), [*sys.path], *(sys.modules[name] for name in ours)]
+
+    before = state()
     make({"util.py": "X = 1"})
     asked(f"import util\n{HANDLE}")
-    after = (
-        Path.cwd(),
-        [*sys.path],
-        sys.modules["marwright.archive.run"],
-        sys.modules["marwright.recipe.errors"],
-    )
-    assert after == before
+    assert state() == before
     assert not {"handler", "util"} & set(sys.modules)
 
 
@@ -188,7 +181,9 @@ def test_second_archive_runs_its_own_code() -> None:
 
 
 def test_archive_has_a_package_that_is_called_as_a_room_of_this_project() -> None:
-    make({"handlers/__init__.py": "", "handlers/spec.py": "WORD = 'mine'"})
+    runtime = "marwright/runtime"
+    make({f"{runtime}/__init__.py": "", f"{runtime}/spec.py": "WORD = 'mine'",
+          "marwright/__init__.py": ""})  # fmt: skip
     source = (
         "from marwright.runtime.spec import WORD\ndef handle(data, context):\n    return [WORD]\n"
     )

@@ -235,7 +235,8 @@ def test_damaged_cache_costs_time_only(tmp_path: Path, parsed: list[str]) -> Non
 def test_what_python_imports_is_found() -> None:
     """The real thing as the judge: the project's own files that a process has imported."""
     code = (
-        "import sys; from pathlib import Path; import marwright.archive.proven, marwright.archive.verify\n"
+        "import sys; from pathlib import Path\n"
+        "import marwright.archive.proven, marwright.archive.verify\n"
         "root = Path.cwd()\n"
         "for m in list(sys.modules.values()):\n"
         "    f = getattr(m, '__file__', None)\n"

@@ -107,7 +107,8 @@ def test_nothing_of_the_handler_is_run() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, marwright.archive.workflow, marwright.pipeline.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, marwright.archive.workflow, marwright.pipeline.cli; "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

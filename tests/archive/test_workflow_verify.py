@@ -323,7 +323,7 @@ def test_a_sound_workflow_passes_in_a_clean_process(war: Path) -> None:
         ("def pre(data, context):\n    return [data[0]]\n",
          "TypeError: 'NoneType' object is not subscriptable"),
         ("pre = 3\n", "TypeError: 'int' object is not callable"),
-        ("import marwright.archive.workflow\n" + FLOW, "ModuleNotFoundError: No module named 'archive'"),
+        ("import handlers.mine\n" + FLOW, "ModuleNotFoundError: No module named 'handlers'"),
     ],
 )  # fmt: skip
 def test_functions_that_cannot_be_loaded_are_named(here: Path, source: str, problem: str) -> None:

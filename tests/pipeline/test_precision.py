@@ -183,7 +183,7 @@ def test_a_model_that_int8_destroys_stops_the_build_with_its_report(
     recipe = msgspec.structs.replace(recipe, parity=strict)
     files = whole / "build/tiny_a"
     meta = read_meta(files / "meta.json")
-    splits = open_trained_dataset(recipe, meta)
+    splits = open_trained_dataset(recipe, Path(), meta)
     rows, targets = (
         of(splits.samples, splits.train, meta.spec).double().numpy()
         for of in (inputs_of, targets_of)

@@ -112,7 +112,8 @@ def test_another_number_of_processes_is_refused(
         ("raise OSError('seeded fault')", "^process 1: OSError: seeded fault", MachineError),
         ("raise OSError(28, 'No space left')", "^process 1: No space left", MachineError),
         ("os._exit(9)", "no process said why|Connection (closed|reset) by peer", TrainError),
-        ("from marwright.recipe.errors import DataError as E; raise E('mend me')", "^mend me$", DataError),
+        ("from marwright.recipe import errors; raise errors.DataError('mend me')", "^mend me$",
+         DataError),
     ],
 )  # fmt: skip
 def test_one_that_fails_ends_all(

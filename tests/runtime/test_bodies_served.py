@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("bodies")
     files = {
         f"handlers/{file.relative_to(ROOT / 'handlers').as_posix()}": file.read_bytes()
-        for file in sorted((ROOT / "handlers").rglob("*.py"))
+        for file in sorted((ROOT / "src/marwright/runtime").rglob("*.py"))
     }
     for name, kind in (("texts", "text"), ("rows", "table"), ("pixels", "image")):
         source = HANDLER.format(module="read", read=f"read_{kind}")

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.prove.project import ROOMS
 from marwright.runtime.spec import (
     ImageSpec,
     PreprocessSpec,
@@ -24,6 +23,8 @@ from marwright.runtime.spec import (
 )
 from tests.projects import ROOT
 from tests.specs import numbers
+
+RUNTIME, OURS = ROOT / "src/marwright/runtime", "marwright"
 
 IMAGE = ImageSpec(
     channels=3,
@@ -101,22 +102,23 @@ def imported(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").partition(".")[0] if not node.level else "handlers")
+            found.add((node.module or "").partition(".")[0] if not node.level else OURS)
     return found
 
 
 def test_imports_are_seen() -> None:
     source = "import a.b\ndef f():\n    from c.d import e\n    from . import g\n"
-    assert imported(source) == {"a", "c", "handlers"}
+    assert imported(source) == {"a", "c", OURS}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "handlers").glob("*.py")), ids=lambda p: p.name)
-def test_what_ships_imports_nothing_of_ours_but_handlers(path: Path) -> None:
-    foreign = imported(path.read_text(encoding="utf-8")) - sys.stdlib_module_names
-    assert foreign <= {"handlers", "numpy", "torch", "PIL"}
-    assert not foreign & ({*ROOMS, "ci", "tests", "report"} - {"handlers"})
+@pytest.mark.parametrize("path", sorted(RUNTIME.rglob("*.py")), ids=lambda p: p.name)
+def test_what_ships_needs_little_and_nothing_else_of_ours(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    foreign = imported(source) - sys.stdlib_module_names
+    assert foreign <= {OURS, "numpy", "torch", "PIL"}
+    assert [*re.findall(r"marwright\.(?!runtime\b)\w+", source)] == []
 
 
 def test_the_spec_is_standard_library_only() -> None:
-    source = (ROOT / "handlers/spec.py").read_text(encoding="utf-8")
+    source = (RUNTIME / "spec.py").read_text(encoding="utf-8")
     assert imported(source) <= sys.stdlib_module_names

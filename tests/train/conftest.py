@@ -113,7 +113,7 @@ def splits_by_place(samples: Samples, train: int = 40) -> Splits:
 
 @pytest.fixture
 def make_module(monkeypatch: pytest.MonkeyPatch) -> ModuleMaker:
-    """Return a maker of modules under `marwright.train.models` and `marwright.train.datasets` for one test."""
+    """Return a maker of modules of the engine's networks and data sets for one test."""
 
     def make(name: str, **contents: Any) -> None:
         module = ModuleType(name)

@@ -23,7 +23,7 @@ from tests.train.conftest import image_samples, table_samples
 
 pytestmark = pytest.mark.torch
 
-WHERE = "train/datasets/tiny.py"
+WHERE = "marwright/train/datasets/tiny.py"
 
 
 def skipped(samples: Samples) -> tuple[Samples, list[tuple[str, str]]]:

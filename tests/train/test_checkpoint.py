@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ci.prove.project import ROOMS
 from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Recipe
 from marwright.train import checkpoint as module
@@ -63,7 +62,7 @@ def saved(
     splits = split(samples, validation=0.2, test=0.2, salt="")
     spec = fit_preprocess(recipe, splits)
     if model is None:
-        model = build_model(recipe, spec.shape, outputs_of(splits))
+        model = build_model(recipe, Path(), spec.shape, outputs_of(splits))
     epoch = Epoch(
         number=1, learning_rate=0.1, train_loss=1, validation_loss=1, metric=0.5, stages=1
     )
@@ -95,7 +94,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
     model, checkpoint = saved(tmp_path, recipe, samples)
     opened = open_checkpoint(files_of(tmp_path))
     assert opened == checkpoint
-    loaded = load_checkpoint(recipe, opened)
+    loaded = load_checkpoint(recipe, Path(), opened)
     before, after = model.state_dict(), loaded.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -106,7 +105,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
 
 def test_a_loaded_model_is_in_eval_mode_on_the_cpu(tmp_path: Path) -> None:
     _, checkpoint = saved(tmp_path, image_recipe(), image_samples())
-    loaded = load_checkpoint(image_recipe(), checkpoint)
+    loaded = load_checkpoint(image_recipe(), Path(), checkpoint)
     assert not any(part.training for part in loaded.modules())
     assert {value.device.type for value in loaded.state_dict().values()} == {"cpu"}
 
@@ -182,7 +181,7 @@ class Tied(nn.Module):
 def test_tied_weights_are_saved(tmp_path: Path, make_module: ModuleMaker) -> None:
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: Tied())
     model, checkpoint = saved(tmp_path, table_recipe(), table_samples())
-    loaded = load_checkpoint(table_recipe(), checkpoint)
+    loaded = load_checkpoint(table_recipe(), Path(), checkpoint)
     assert isinstance(loaded, Tied)
     assert loaded.first.weight is loaded.second.weight
     assert torch.equal(loaded.first.weight, model.first.weight)  # type: ignore[union-attr]
@@ -198,10 +197,10 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     for damage in (b"", whole[:7], whole[:-1], whole + b"\0", b"\xff" * 8 + whole[8:]):
         checkpoint.weights.write_bytes(damage)
         with pytest.raises(TrainError, match=r"^weights\.safetensors: "):
-            load_checkpoint(table_recipe(), checkpoint)
+            load_checkpoint(table_recipe(), Path(), checkpoint)
     checkpoint.weights.unlink()
     with pytest.raises(TrainError, match=r"^weights\.safetensors: "):
-        load_checkpoint(table_recipe(), checkpoint)
+        load_checkpoint(table_recipe(), Path(), checkpoint)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "renamed", "reshaped"])
@@ -220,16 +219,16 @@ def test_weights_of_another_network_are_named(tmp_path: Path, change: str) -> No
         tensors[name] = value.t().contiguous()
     save_file(tensors, checkpoint.weights)
     with pytest.raises(TrainError, match=r"^weights\.safetensors: .*state_dict"):
-        load_checkpoint(table_recipe(), checkpoint)
+        load_checkpoint(table_recipe(), Path(), checkpoint)
 
 
 def test_weights_of_another_recipe_are_named(tmp_path: Path) -> None:
     _, checkpoint = saved(tmp_path, table_recipe(), table_samples())
     with pytest.raises(TrainError, match="size mismatch"):
-        load_checkpoint(table_recipe(params={"hidden": 5}), checkpoint)
+        load_checkpoint(table_recipe(params={"hidden": 5}), Path(), checkpoint)
     meta = msgspec.structs.replace(checkpoint.meta, outputs=2)
     with pytest.raises(TrainError, match="size mismatch"):
-        load_checkpoint(table_recipe(), dataclasses.replace(checkpoint, meta=meta))
+        load_checkpoint(table_recipe(), Path(), dataclasses.replace(checkpoint, meta=meta))
 
 
 # --- nothing that runs ----------------------------------------------------------------------
@@ -290,9 +289,13 @@ def test_the_scan_finds_what_it_looks_for(source: str) -> None:
     assert list(unsafe_loads("torch.jit.load('a')")) == []
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "ci"])
+ROOMS = sorted(file.name for file in (ROOT / "src/marwright").iterdir() if file.name[0] not in "._")
+
+
+@pytest.mark.parametrize("room", [*(f"src/marwright/{room}" for room in ROOMS), "ci"])
 def test_no_source_of_ours_reads_or_writes_a_pickle(room: str) -> None:
-    paths = sorted((ROOT / room).rglob("*.py"))
+    place = ROOT / room
+    paths = [place] if place.suffix else sorted(place.rglob("*.py"))
     assert paths
     found = {
         path.relative_to(ROOT).as_posix(): unsafe
@@ -302,8 +305,8 @@ def test_no_source_of_ours_reads_or_writes_a_pickle(room: str) -> None:
     # An answer that is a tensor: TorchServe's worker sends it so, and `run` shows what is sent.
     # And what a killed training goes on from; it is read weights-only. A fuzzer writes its seeds.
     expected = {
-        "archive": {"archive/probe.py": ["torch.save"]},
-        "train": {"train/loop/state.py": ["torch.save"]},
+        "src/marwright/archive": {"src/marwright/archive/probe.py": ["torch.save"]},
+        "src/marwright/train": {"src/marwright/train/loop/state.py": ["torch.save"]},
         "ci": {"ci/fuzz/archives.py": ["pickle"]},
     }.get(room, {})
     assert found == expected

@@ -34,7 +34,7 @@ SKIP = {"faulty": "skip"}
 
 def opened(make_module: ModuleMaker, recipe: Recipe, samples: Any) -> Opened:
     make_module("marwright.train.datasets.tiny", load=lambda: samples)
-    return open_dataset(recipe)
+    return open_dataset(recipe, Path())
 
 
 def meta_of(opened: Opened) -> Meta:
@@ -61,16 +61,16 @@ def test_a_data_set_is_opened_and_split(make_module: ModuleMaker) -> None:
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_the_shipped_data_is_opened(name: str) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
-    found = open_dataset(recipe)
+    found = open_dataset(recipe, Path())
     splits = found.splits
     assert sum(map(len, splits.named().values())) == {"digits": 1797, "diabetes": 442}[name]
     assert (found.faults, found.duplicates.near, found.duplicates.leaked) == ((), 0, 0)
     # The same samples in the same splits, on every machine.
-    assert splits.digests() == open_dataset(recipe).splits.digests()
+    assert splits.digests() == open_dataset(recipe, Path()).splits.digests()
 
 
 def test_digits_are_split_in_about_the_same_proportions() -> None:
-    splits = open_dataset(load_recipe(ROOT / "recipes/digits.toml")).splits
+    splits = open_dataset(load_recipe(ROOT / "recipes/digits.toml"), Path()).splits
     targets = splits.samples.targets
     for label in range(10):
         whole = int((targets == label).sum())
@@ -89,7 +89,7 @@ def test_files_and_params_are_given_to_the_data_set(make_module: ModuleMaker) ->
 
     make_module("marwright.train.datasets.tiny", load=load)
     data = {"files": ["a.csv", "b/c"], "params": {"count": 90}}
-    splits = open_dataset(table_recipe(data=data)).splits
+    splits = open_dataset(table_recipe(data=data), Path()).splits
     assert given == [ROOT / "a.csv", ROOT / "b/c"]
     assert len(splits.samples) == 90
 
@@ -104,7 +104,7 @@ def test_names_that_numpy_made_become_plain_texts(make_module: ModuleMaker) -> N
         )  # fmt: skip
         make_module("marwright.train.datasets.tiny", load=lambda samples=samples: samples)
         recipe = varied(table_recipe(), {"task": "classification"})
-        found = open_dataset(recipe).splits.samples
+        found = open_dataset(recipe, Path()).splits.samples
         assert isinstance(found, TableSamples)
         assert all(type(name) is str for name in (*found.labels, *found.columns))
         assert all(type(value) is bool for value in found.optional)
@@ -155,7 +155,7 @@ def test_rows_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
         opened(make_module, table_recipe(), dataclasses.replace(table_samples(), **changes))
-    assert str(caught.value).startswith("train/datasets/tiny.py: ")
+    assert str(caught.value).startswith("marwright/train/datasets/tiny.py: ")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_labels_that_cannot_be_used_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
         opened(make_module, image_recipe(), dataclasses.replace(image_samples(), **changes))
-    assert str(caught.value).startswith("train/datasets/tiny.py: ")
+    assert str(caught.value).startswith("marwright/train/datasets/tiny.py: ")
 
 
 def test_what_a_data_sets_own_code_raises_says_whose_it_is(make_module: ModuleMaker) -> None:
@@ -184,9 +184,9 @@ def test_what_a_data_sets_own_code_raises_says_whose_it_is(make_module: ModuleMa
         raise KeyError("price")
 
     make_module("marwright.train.datasets.tiny", load=load)
-    said = r"^train/datasets/tiny\.py: load\(\) failed: KeyError: 'price'$"
+    said = r"^marwright/train/datasets/tiny\.py: load\(\) failed: KeyError: 'price'$"
     with pytest.raises(DataError, match=said):
-        open_dataset(table_recipe())
+        open_dataset(table_recipe(), Path())
 
 
 def test_what_a_data_set_says_itself_is_not_said_again(make_module: ModuleMaker) -> None:
@@ -195,17 +195,19 @@ def test_what_a_data_set_says_itself_is_not_said_again(make_module: ModuleMaker)
 
     make_module("marwright.train.datasets.tiny", load=load)
     with pytest.raises(DataError, match=r"^a\.csv: no rows$"):
-        open_dataset(table_recipe())
+        open_dataset(table_recipe(), Path())
 
 
 def test_a_data_set_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "marwright.train.datasets.tiny", None)
-    with pytest.raises(DataError, match=r"^train/datasets/tiny\.py: load\(\) failed: ModuleNot"):
-        open_dataset(table_recipe())
+    with pytest.raises(
+        DataError, match=r"^marwright/train/datasets/tiny\.py: load\(\) failed: ModuleNot"
+    ):
+        open_dataset(table_recipe(), Path())
 
 
 def test_too_few_samples_say_whose_they_are(make_module: ModuleMaker) -> None:
-    with pytest.raises(DataError, match=r"^train/datasets/tiny\.py: the \w+ split holds"):
+    with pytest.raises(DataError, match=r"^marwright/train/datasets/tiny\.py: the \w+ split holds"):
         opened(make_module, table_recipe(), table_samples(3))
 
 
@@ -223,7 +225,7 @@ def test_faulty_rows_are_refused(make_module: ModuleMaker) -> None:
     with pytest.raises(DataError) as caught:
         opened(make_module, table_recipe(), spoiled())
     assert str(caught.value).splitlines() == [
-        "train/datasets/tiny.py: 3 faults in the data:",
+        "marwright/train/datasets/tiny.py: 3 faults in the data:",
         "  row 5000: has 2 cells",
         "  sample 7: b is inf",
         "  sample 9: its target is nan",
@@ -249,7 +251,7 @@ def test_faulty_rows_are_left_out_and_counted(make_module: ModuleMaker) -> None:
 def test_the_data_set_of_a_checkpoint_is_split_as_it_was(make_module: ModuleMaker) -> None:
     recipe = table_recipe(data=SKIP)
     found = opened(make_module, recipe, spoiled())
-    splits = open_trained_dataset(recipe, meta_of(found))
+    splits = open_trained_dataset(recipe, Path(), meta_of(found))
     assert splits.digests() == found.splits.digests()
     assert [splits.samples.name(i) for i in splits.test] == [
         found.splits.samples.name(i) for i in found.splits.test
@@ -281,7 +283,7 @@ def test_images_are_left_out_again_without_being_decoded(
     assert [fault.where for fault in found.faults] == ["5.png", "38.png", "39.png", "class 'lost'"]
     assert found.splits.samples.labels == ("dark", "bright")
     monkeypatch.setattr("marwright.train.audit.open_image", None)
-    splits = open_trained_dataset(recipe, meta_of(found))
+    splits = open_trained_dataset(recipe, Path(), meta_of(found))
     assert splits.digests() == found.splits.digests()
     assert splits.samples.labels == ("dark", "bright")
 
@@ -299,7 +301,7 @@ def test_a_data_set_that_has_changed_is_refused(make_module: ModuleMaker, change
         samples = dataclasses.replace(samples, rows=samples.rows[1:], targets=samples.targets[1:])
     make_module("marwright.train.datasets.tiny", load=lambda: samples)
     with pytest.raises(DataError, match="is not the one that the weights were trained with"):
-        open_trained_dataset(recipe, meta)
+        open_trained_dataset(recipe, Path(), meta)
 
 
 def test_a_file_that_is_gone_since_is_named(make_module: ModuleMaker, tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_a_file_that_is_gone_since_is_named(make_module: ModuleMaker, tmp_path: 
     meta = meta_of(opened(make_module, recipe, samples))
     (tmp_path / "3.png").unlink()
     with pytest.raises(DataError, match=r"a sample cannot be read any more: .*3\.png"):
-        open_trained_dataset(recipe, meta)
+        open_trained_dataset(recipe, Path(), meta)
 
 
 # --- data sets that read files --------------------------------------------------------------
@@ -317,7 +319,7 @@ def test_a_file_that_is_gone_since_is_named(make_module: ModuleMaker, tmp_path: 
 def test_a_folder_of_photographs_is_opened_and_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marwright.train.data._PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     for number, target in enumerate(image_samples().targets):
         folder = tmp_path / "photos" / ("dark", "bright")[target]
         folder.mkdir(parents=True, exist_ok=True)
@@ -328,7 +330,7 @@ def test_a_folder_of_photographs_is_opened_and_opened_again(
     (tmp_path / "photos/notes.txt").write_bytes(b"words")
     (tmp_path / "photos/empty").mkdir()
     recipe = image_recipe(data={"dataset": "image_folder", "files": ["photos"], **SKIP})
-    found = open_dataset(recipe)
+    found = open_dataset(recipe, Path())
     assert [(fault.where, fault.what.partition(" (")[0]) for fault in found.faults] == [
         ("notes.txt", "not in the folder of a class"),
         ("dark/cut.png", "not an image of a known format"),
@@ -336,30 +338,30 @@ def test_a_folder_of_photographs_is_opened_and_opened_again(
     ]
     assert found.splits.samples.labels == ("bright", "dark")
     assert len(found.splits.samples) == 60
-    assert open_trained_dataset(recipe, meta_of(found)).digests() == found.splits.digests()
+    assert open_trained_dataset(recipe, Path(), meta_of(found)).digests() == found.splits.digests()
     # As mended, the others stay where they are; only the class is missed no more.
     (tmp_path / "photos/dark/cut.png").unlink()
     (tmp_path / "photos/notes.txt").unlink()
     (tmp_path / "photos/empty").rmdir()
     refusing = image_recipe(data={"dataset": "image_folder", "files": ["photos"]})
-    assert open_dataset(refusing).splits.digests() == found.splits.digests()
+    assert open_dataset(refusing, Path()).splits.digests() == found.splits.digests()
 
 
 def test_a_csv_file_is_opened_and_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marwright.train.data._PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     lines = [f"{n * 7 % 50},{'' if n % 9 == 0 else 'xyz'[n % 3]},{n}" for n in range(120)]
     lines[30:32] = ["nan,x,3", "1,y"]
     (tmp_path / "a.csv").write_text("\n".join(["size,kind,price", *lines]), encoding="utf-8")
     data = {"dataset": "csv", "files": ["a.csv"], "params": {"target": "price"}}
     with pytest.raises(DataError, match=r"2 faults in the data:\n  a\.csv row 32: size is 'nan'\n"):
-        open_dataset(table_recipe(data=data))
+        open_dataset(table_recipe(data=data), Path())
     recipe = table_recipe(data=data | SKIP)
-    found = open_dataset(recipe)
+    found = open_dataset(recipe, Path())
     assert [fault.where for fault in found.faults] == ["a.csv row 32", "a.csv row 33"]
     assert len(found.splits.samples) == 118
-    assert open_trained_dataset(recipe, meta_of(found)).digests() == found.splits.digests()
+    assert open_trained_dataset(recipe, Path(), meta_of(found)).digests() == found.splits.digests()
 
 
 # --- near copies ----------------------------------------------------------------------------
@@ -386,7 +388,9 @@ def test_near_copies_are_refused_where_the_recipe_says_so(make_module: ModuleMak
     with pytest.raises(DataError) as caught:
         opened(make_module, recipe, with_near_copies())
     first, *pairs, more, last = str(caught.value).splitlines()
-    assert first.startswith("train/datasets/tiny.py: of the held-out samples 0 equal and ")
+    assert first.startswith(
+        "marwright/train/datasets/tiny.py: of the held-out samples 0 equal and "
+    )
     assert len(pairs) == 20
     assert all(pair.startswith("  sample ") and " is sample " in pair for pair in pairs)
     assert more.startswith("  and ")

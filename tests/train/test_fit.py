@@ -7,6 +7,7 @@ import inspect
 import math
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,18 +55,18 @@ def rows(count: int = 40, seed: int = 0) -> Split:
 
 def trained(recipe: Recipe, model: nn.Module | None = None, **splits: Split) -> Fitted:
     set_determinism(recipe.fit.seed, recipe.fit.threads)
-    model = build_model(recipe, (3,), 1) if model is None else model
+    model = build_model(recipe, Path(), (3,), 1) if model is None else model
     training, validation = splits.get("training", rows()), splits.get("validation", rows(16, 1))
     return fit(model, training, validation, recipe, quiet)
 
 
 def learnt(recipe: Recipe, outputs: int) -> tuple[Fitted, Evaluation]:
-    splits = open_dataset(recipe).splits
+    splits = open_dataset(recipe, Path()).splits
     spec = fit_preprocess(recipe, splits)
     training, validation, test = (
         tensors_of(name, recipe, splits, spec) for name in ("train", "validation", "test")
     )
-    network = build_model(recipe, spec.shape, outputs)
+    network = build_model(recipe, Path(), spec.shape, outputs)
     fitted = fit(network, training, validation, recipe, quiet)
     return fitted, evaluate(fitted.model, test, recipe.task)
 
@@ -355,7 +356,7 @@ def fit_images(seed: int) -> str:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(24, 1, 8, 8, generator=generator)
     split = Tensors(inputs, torch.arange(24) % 2)
-    return digest(fit(build_model(recipe, (1, 8, 8), 2), split, split, recipe, quiet).model)
+    return digest(fit(build_model(recipe, Path(), (1, 8, 8), 2), split, split, recipe, quiet).model)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -392,7 +393,7 @@ def test_progress_tells_epoch_loss_and_metric() -> None:
     told: list[tuple[int, int, str]] = []
     recipe = table_recipe(epochs=3)
     fit(
-        build_model(recipe, (3,), 1), rows(), rows(16, 1), recipe,
+        build_model(recipe, Path(), (3,), 1), rows(), rows(16, 1), recipe,
         lambda done, total, text: told.append((done, total, text)),
     )  # fmt: skip
     assert [(done, total) for done, total, _ in told] == [(1, 3), (2, 3), (3, 3)]

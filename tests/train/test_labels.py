@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-import train.data
 
 from marwright.recipe.errors import DataError
 from marwright.recipe.types import Recipe
@@ -50,7 +49,7 @@ def recipe_of(kind: str, labels: str | list[str]) -> Recipe:
 
 def opened(make_module: ModuleMaker, samples: Samples, recipe: Recipe):
     make_module("marwright.train.datasets.tiny", load=lambda: samples)
-    return open_dataset(recipe).splits
+    return open_dataset(recipe, Path()).splits
 
 
 def by_content(splits) -> dict[bytes, str]:
@@ -79,7 +78,7 @@ def test_another_order_changes_numbers_and_no_meaning(make_module: ModuleMaker, 
 def test_a_file_says_the_order(
     make_module: ModuleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.data, "_PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     names = {"0": ["n1", "bright"], "1": ["n0", "dark"]}
     (tmp_path / "index_to_name.json").write_text(json.dumps(names))
     found = opened(make_module, image_samples(), recipe_of("image", "index_to_name.json"))
@@ -117,7 +116,7 @@ def test_another_set_of_labels_is_refused(
 def test_a_file_that_is_wrong_is_named(
     make_module: ModuleMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.data, "_PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "names.txt").write_text("bright\nblack\n")
     with pytest.raises(DataError, match=r"^names\.txt: does not name 'dark'"):
         opened(make_module, image_samples(), recipe_of("image", "names.txt"))
@@ -145,6 +144,6 @@ def test_later_steps_open_the_data_in_that_order(make_module: ModuleMaker) -> No
         test_loss=0, validation_loss=0, epochs=1, best_epoch=1, seed=0, device="cpu",
         splits=splits.digests(), split_sizes={}, versions={},
     )  # fmt: skip
-    assert open_trained_dataset(recipe, meta).samples.labels == ("bright", "dark")
+    assert open_trained_dataset(recipe, Path(), meta).samples.labels == ("bright", "dark")
     with pytest.raises(DataError, match="is not the one that the weights were trained with"):
-        open_trained_dataset(recipe_of("image", ["dark", "bright"]), meta)
+        open_trained_dataset(recipe_of("image", ["dark", "bright"]), Path(), meta)

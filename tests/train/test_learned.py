@@ -22,30 +22,30 @@ RECIPE = load_recipe(ROOT / "recipes" / "diabetes.toml")
 
 
 def test_the_same_division_has_nothing_in_common() -> None:
-    parent = open_dataset(RECIPE)
+    parent = open_dataset(RECIPE, Path())
     splits = parent.splits
     assert len(parent.learned.train) == len(splits.train)
     assert len(parent.learned.validation) == len(splits.validation)
-    child = open_dataset(RECIPE, parent.learned)
+    child = open_dataset(RECIPE, Path(), parent.learned)
     assert child.duplicates.before == 0
     assert np.array_equal(child.learned.train, parent.learned.train)
 
 
 def test_another_division_is_counted_and_refused() -> None:
-    parent = open_dataset(RECIPE)
+    parent = open_dataset(RECIPE, Path())
     train, validation = {*parent.splits.train}, {*parent.splits.validation}
     for settings in ({"data.split_salt": "again"}, {"data.test": 0.3}):
         other = varied(RECIPE, settings)
-        child = open_dataset(other, parent.learned)
+        child = open_dataset(other, Path(), parent.learned)
         known = ({*child.splits.test} & (train | validation)) | ({*child.splits.validation} & train)
         assert child.duplicates.before == len(known) > 0
         refusing = varied(other, {"data.near_duplicates": "refuse"})
         with pytest.raises(DataError, match="were learned by the model that this one starts from"):
-            open_dataset(refusing, parent.learned)
+            open_dataset(refusing, Path(), parent.learned)
 
 
 def test_what_was_learned_of_is_handed_on(tmp_path: Path) -> None:
-    splits = open_dataset(RECIPE).splits
+    splits = open_dataset(RECIPE, Path()).splits
     few = dataclasses.replace(splits, train=splits.train[:5], validation=splits.validation[:2])
     write_learned(learned_of(few, NOTHING), tmp_path / "learned.safetensors")
     first = read_learned(tmp_path / "learned.safetensors")

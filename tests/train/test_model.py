@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,25 +23,25 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
     ("shape", "outputs"), [((1, 8, 8), 10), ((3, 9, 11), 2), ((1, 28, 28), 10), ((1, 4, 4), 3)]
 )
 def test_the_small_cnn_takes_images(shape: tuple[int, ...], outputs: int) -> None:
-    model = build_model(image_recipe(), shape, outputs)
+    model = build_model(image_recipe(), Path(), shape, outputs)
     assert model(torch.randn(5, *shape)).shape == (5, outputs)
 
 
 def test_the_mlp_takes_rows() -> None:
-    model = build_model(table_recipe(params={"hidden": 7}), (10,), 1)
+    model = build_model(table_recipe(params={"hidden": 7}), Path(), (10,), 1)
     assert model(torch.randn(5, 10)).shape == (5, 1)
     assert [p.shape for p in model.parameters()] == [(7, 10), (7,), (1, 7), (1,)]
 
 
 def test_params_reach_the_factory() -> None:
-    model = build_model(image_recipe(params={"width": 3, "dropout": 0.75}), (1, 8, 8), 2)
+    model = build_model(image_recipe(params={"width": 3, "dropout": 0.75}), Path(), (1, 8, 8), 2)
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.75}
     assert [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)] == [3, 3, 6]
 
 
 def test_what_is_built_trains_and_was_not_touched_by_the_trial() -> None:
     torch.manual_seed(0)
-    model = build_model(image_recipe(), (1, 8, 8), 2)
+    model = build_model(image_recipe(), Path(), (1, 8, 8), 2)
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -66,7 +67,7 @@ def test_what_is_built_trains_and_was_not_touched_by_the_trial() -> None:
 )
 def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecipeError, match=reason) as caught:
-        build_model(table_recipe(params=params), (10,), 1)
+        build_model(table_recipe(params=params), Path(), (10,), 1)
     said = str(caught.value)
     assert said.startswith("recipes/tiny.toml: [model.params]: train/models/mlp.py")
     assert f" refuses {params} for samples of shape (10,): " in said
@@ -86,7 +87,7 @@ def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reaso
 )
 def test_a_network_of_other_samples_is_named(recipe: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(RecipeError, match=r"^recipes/tiny\.toml: \[model") as caught:
-        build_model(recipe, shape, 2)
+        build_model(recipe, Path(), shape, 2)
     assert f"train/models/{recipe.model.factory}.py" in str(caught.value)
 
 
@@ -136,7 +137,7 @@ def test_a_factory_that_builds_something_else_is_named(
 ) -> None:
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: built)
     with pytest.raises(RecipeError) as caught:
-        build_model(table_recipe(), (4,), 1)
+        build_model(table_recipe(), Path(), (4,), 1)
     assert str(caught.value) == f"recipes/tiny.toml: [model] factory: train/models/mlp.py {said}"
 
 
@@ -157,11 +158,11 @@ def test_a_head_that_is_registered_first_is_refused_where_it_matters(
 ) -> None:
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: Backwards())
     plain = table_recipe()
-    assert isinstance(build_model(plain, (4,), 1), Backwards)
+    assert isinstance(build_model(plain, Path(), (4,), 1), Backwards)
     said = "head is called last, and body is registered last and taken for the head"
     for settings in ({"transfer.freeze": "body"}, {"model.init_from": "recipe:other"}):
         with pytest.raises(RecipeError, match=said):
-            build_model(varied(plain, settings), (4,), 1)
+            build_model(varied(plain, settings), Path(), (4,), 1)
 
 
 # --- texts ----------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def masked_mean(features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("factory", ["text_cnn", "text_gru"])
 def test_a_network_of_texts_is_tried_with_texts(factory: str) -> None:
     torch.manual_seed(0)
-    model = build_model(text_recipe(factory=factory), (40,), 3)
+    model = build_model(text_recipe(factory=factory), Path(), (40,), 3)
     assert all(module.training for module in model.modules())
     assert model(torch.ones(5, 7, dtype=torch.int64)).shape == (5, 3)
 
@@ -209,12 +210,12 @@ def test_a_network_that_does_not_mask_padding_is_refused(
 ) -> None:
     make_module("marwright.train.models.text_cnn", build=lambda *_, **__: Texts(how))
     with pytest.raises(RecipeError, match=said):
-        build_model(text_recipe(), (40,), 2)
+        build_model(text_recipe(), Path(), (40,), 2)
 
 
 def test_a_network_that_masks_padding_is_taken(make_module: ModuleMaker) -> None:
     make_module("marwright.train.models.text_cnn", build=lambda *_, **__: Texts(masked_mean))
-    assert isinstance(build_model(text_recipe(), (40,), 2), Texts)
+    assert isinstance(build_model(text_recipe(), Path(), (40,), 2), Texts)
 
 
 def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
@@ -222,7 +223,7 @@ def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
 
     states = []
     for build in (
-        lambda: build_model(text_recipe(), (40,), 2),
+        lambda: build_model(text_recipe(), Path(), (40,), 2),
         lambda: text_cnn.build((40,), 2, width=4),
     ):
         torch.manual_seed(0)
@@ -234,7 +235,7 @@ def test_the_trial_of_texts_draws_no_chance_of_training() -> None:
 def test_a_network_without_parameters_is_refused(make_module: ModuleMaker) -> None:
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: Nothing())
     with pytest.raises(RecipeError, match=r"mlp\.py builds a network without parameters"):
-        build_model(table_recipe(), (4,), 1)
+        build_model(table_recipe(), Path(), (4,), 1)
 
 
 class Nothing(nn.Module):

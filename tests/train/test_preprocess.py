@@ -144,7 +144,7 @@ def test_a_column_of_one_value_is_refused(value: float, scale: str) -> None:
     samples.rows[:40, 1] = value
     with pytest.raises(DataError, match="one value only in the training split: b; leave") as caught:
         table_spec(samples, scale=scale)
-    assert str(caught.value).startswith("train/datasets/tiny.py: ")
+    assert str(caught.value).startswith("marwright/train/datasets/tiny.py: ")
 
 
 def test_a_column_of_one_value_and_gaps_is_refused() -> None:

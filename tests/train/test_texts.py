@@ -135,17 +135,17 @@ def test_the_length_is_the_recipes() -> None:
 def test_a_data_set_of_another_kind_is_refused(make_module: ModuleMaker) -> None:
     make_module("marwright.train.datasets.tiny", load=text_samples)
     with pytest.raises(DataError, match="holds TextSamples, not TableSamples"):
-        open_dataset(table_recipe())
+        open_dataset(table_recipe(), Path())
     make_module("marwright.train.datasets.tiny", load=table_samples)
     with pytest.raises(DataError, match="holds TableSamples, not TextSamples"):
-        open_dataset(text_recipe())
+        open_dataset(text_recipe(), Path())
 
 
 def test_as_many_texts_as_targets_are_needed(make_module: ModuleMaker) -> None:
     short = replace(text_samples(), targets=np.zeros(3, dtype=np.int64))
     make_module("marwright.train.datasets.tiny", load=lambda: short)
     with pytest.raises(DataError, match="80 texts, but 3 targets"):
-        open_dataset(text_recipe())
+        open_dataset(text_recipe(), Path())
 
 
 def test_what_is_most_wrong_is_shown_as_a_text() -> None:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("calm_torch")]
 
 
 def test_a_trace_answers_as_its_model_does(tmp_path: Path) -> None:
-    model = build_model(image_recipe(), (1, 8, 8), 3)
+    model = build_model(image_recipe(), Path(), (1, 8, 8), 3)
     path = trace(model, (1, 8, 8), tmp_path)
     assert path == tmp_path / TRACED
     # The file as torch wrote it is gone.
@@ -60,7 +60,7 @@ from marwright.train.model import build_model
 from marwright.train.trace import trace
 recipe = load_recipe(Path("recipes/digits.toml"))
 torch.manual_seed(0)
-trace(build_model(recipe, (1, 8, 8), 10), (1, 8, 8), Path(sys.argv[1]))
+trace(build_model(recipe, Path(), (1, 8, 8), 10), (1, 8, 8), Path(sys.argv[1]))
 """
 
 

@@ -1,6 +1,7 @@
 """Finds a Java runtime for TorchServe: JAVA_HOME, then the PATH, then the one in our environment.
 
-`python -m marwright.pipeline.java` prints the home that was chosen; `env.sh` puts it into JAVA_HOME.
+`python -m marwright.pipeline.java` prints the home that was chosen; `env.sh` puts it into
+JAVA_HOME.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from marwright.archive.answers.check import Model, check_answers
@@ -29,6 +31,7 @@ def checked(
         )
     return check_answers(
         recipe,
+        Path(),
         meta or made.meta,
         splits or made.splits,
         exports or {"model.onnx": made.model},

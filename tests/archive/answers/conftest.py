@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-import handlers
 from tests.archive.proven import one_thread
 
 
@@ -22,13 +21,11 @@ def handler(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
     """Add a handler to the project's, for one test, with parts of it replaced."""
-    folder = tmp_path_factory.mktemp("handlers")
-    monkeypatch.setattr(handlers, "__path__", [*handlers.__path__, str(folder)])
-    monkeypatch.setattr(handlers, "strange", None, raising=False)
-    monkeypatch.delitem(sys.modules, "handlers.strange", raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("project"))
+    Path("handlers").mkdir()
 
     def add(code: str = "", *, read: str = "read_image", answer: str = "ranked_labels") -> str:
-        (folder / "strange.py").write_text(
+        Path("handlers", "strange.py").write_text(
             "import torch\n"
             "from marwright.runtime.classify_image import ranked_labels\n"
             "from marwright.runtime.predict_table import row_values\n"
@@ -39,6 +36,6 @@ def handler(
             f"service = Service(read={read}, answer={answer})\n"
             "handle = service.handle\n"
         )
-        return "strange"
+        return "handlers/strange.py"
 
     return add

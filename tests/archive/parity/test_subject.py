@@ -66,7 +66,7 @@ def with_export(recipe: Recipe, **values: object) -> Recipe:
 
 
 def test_checkpoint_and_exports_come_from_their_files(image: Built) -> None:
-    held = candidate_of(image.made.recipe, image.checkpoint, image.files)
+    held = candidate_of(image.made.recipe, Path(), image.checkpoint, image.files)
     assert held.eager is not image.made.model
     assert not held.eager.training
     for name, value in image.made.model.state_dict().items():
@@ -81,7 +81,7 @@ def test_checkpoint_and_exports_come_from_their_files(image: Built) -> None:
 
 def test_a_traced_module_of_bfloat16_has_a_yardstick_of_it(image: Built) -> None:
     recipe = with_export(image.made.recipe, precision="bf16")
-    held = candidate_of(recipe, image.checkpoint, image.files)
+    held = candidate_of(recipe, Path(), image.checkpoint, image.files)
     inputs = torch.from_numpy(image.made.test_inputs())
     with torch.inference_mode():
         reduced, exact = held.yardstick(inputs), held.eager(inputs)
@@ -92,7 +92,7 @@ def test_a_traced_module_of_bfloat16_has_a_yardstick_of_it(image: Built) -> None
 def test_int8_and_sizes_that_vary_are_handed_on(image: Built, tmp_path: Path) -> None:
     recipe = with_export(image.made.recipe, precision="int8", opset=21, dynamic={"height": (4, 8)})
     files = {**image.files, "model.int8.onnx": tmp_path / "model.int8.onnx"}
-    held = candidate_of(recipe, image.checkpoint, files)
+    held = candidate_of(recipe, Path(), image.checkpoint, files)
     assert held.int8 == tmp_path / "model.int8.onnx"
     assert held.yardstick is held.eager
     assert (held.opset, held.dynamic) == (21, {1: ("height", 4, 8)})

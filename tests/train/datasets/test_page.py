@@ -11,7 +11,9 @@ from tests.projects import ROOT
 
 PAGE = (ROOT / "docs/reference/data.md").read_text(encoding="utf-8")
 DATASETS = sorted(
-    file.stem for file in (ROOT / "train/datasets").glob("*.py") if file.stem != "__init__"
+    file.stem
+    for file in (ROOT / "src/marwright/train/datasets").glob("*.py")
+    if file.stem != "__init__"
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from marwright.recipe.types import varied
@@ -24,7 +26,7 @@ def test_it_is_opened(
     dataset: str, shape: tuple[int, int], labels: tuple[str, ...], copies: int
 ) -> None:
     recipe = varied(table_recipe(), {"task": "classification", "data.dataset": dataset})
-    found = open_dataset(recipe)
+    found = open_dataset(recipe, Path())
     samples = found.splits.samples
     assert isinstance(samples, TableSamples)
     assert (samples.rows.shape, samples.labels) == (shape, labels)

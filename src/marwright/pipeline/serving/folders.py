@@ -1,7 +1,7 @@
 """The folders of one server, all under its home and readable by its owner alone.
 
-`python -m marwright.pipeline.serving.folders FOLDER` makes a temporary folder for a server, without what a
-dead one left in it, and prints it.
+`python -m marwright.pipeline.serving.folders FOLDER` makes a temporary folder for a server, without
+what a dead one left in it, and prints it.
 """
 
 from __future__ import annotations
