@@ -134,7 +134,7 @@ def built(run: Run) -> str:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="marwright-isa-") as name:
         project = copy_project(ROOT, Path(name) / "project")
-        for recipe in (project / "recipes").glob("*.toml"):
+        for recipe in (project / "archive").glob("*.toml"):
             _set_threads(recipe, run.threads)
         done = subprocess.run(
             command("archive"), cwd=project, env=run.environment,

@@ -129,6 +129,12 @@ install_lock() {
     }
 }
 
+# For editing: what is installed is this checkout, under its one name.
+install_ours() {
+    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation \
+        --offline --editable . || die "uv could not install this checkout: see its message above"
+}
+
 up_to_date() {
     [ ! -e "$venv/.unfinished" ] && cmp -s "$lock" "$venv/.installed" &&
         [ "$torch" = "$installed_torch" ] && [ -x "$venv/bin/python" ]
@@ -180,6 +186,7 @@ set_up() {
     mark_unfinished
     install_uv
     install_lock
+    install_ours
     cp "$lock" "$venv/.installed.new"
     mv "$venv/.installed.new" "$venv/.installed"
     rm "$venv/.unfinished"

@@ -42,7 +42,7 @@ def make_project(folder: Path, *, models: tuple[str, ...] = ("tiny_a", "tiny_b")
     """Copy the rooms into a folder and give it tiny recipes in place of the shipped ones."""
     copy_project(ROOT, folder, models=())
     for seed, model in enumerate(models):
-        (folder / "recipes" / f"{model}.toml").write_text(tiny(seed), encoding="utf-8")
+        (folder / "archive" / f"{model}.toml").write_text(tiny(seed), encoding="utf-8")
     return folder
 
 

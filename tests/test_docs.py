@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from marwright.project import place
 from marwright.recipe import errors
 from marwright.recipe.errors import MarwrightError
 from marwright.recipe.types import Recipe
@@ -153,7 +154,7 @@ def recipe_of(toml: str) -> Recipe:
 
 
 def test_the_example_is_a_recipe() -> None:
-    assert "`recipes/shapes.toml`" in text_of("README.md")
+    assert "`archive/shapes.toml`" in text_of("README.md")
     recipe = recipe_of(example(text_of("README.md")))
     for file in (recipe.model.file, recipe.data.file, recipe.serve.file):
         assert place(file, ROOT).is_file()

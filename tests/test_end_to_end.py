@@ -47,7 +47,7 @@ def server(shipped: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def opened(name: str) -> tuple[Recipe, Splits]:
-    recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
+    recipe = load_recipe(ROOT / "archive" / f"{name}.toml")
     return recipe, open_dataset(recipe, Path()).splits
 
 

@@ -37,7 +37,7 @@ def checkout(tmp_path):
     """A checkout in small that runs our code in our environment."""
     root = write_root(tmp_path / "a b", free_ports())
     shutil.copy(ROOT / "env.sh", root)
-    for name in (".venv", "pipeline", "recipes", "archive"):
+    for name in (".venv", "src"):
         (root / name).symlink_to(ROOT / name)
     return root
 

@@ -17,7 +17,7 @@ import pytest
 from ci.workflows import ROOT, make_targets
 
 FAKE_PYTHON = """#!/bin/sh
-case "$2" in *marwright.pipeline.clean) exit 1 ;; esac
+case "$2" in *marwright.clean) exit 1 ;; esac
 [ "$1" != -c ] || exit 0
 sleep "${FAKE_SECONDS:-0}"
 { printf '%s\\0' "$#" "$@"; } >>"$HOUSE/calls"
@@ -93,7 +93,7 @@ def house(tmp_path: Path) -> House:
 def test_verbs_are_one_call(house, goals, verbs):
     done = house.make(*goals)
     assert done.returncode == 0, done.stderr
-    assert house.calls() == [["-m", "pipeline", *verbs]]
+    assert house.calls() == [["-m", "marwright", *verbs]]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_values_arrive_as_typed(house, value, by_environment):
     if not by_environment:
         # Make itself takes the blanks after the `=` for its own.
         value = value.lstrip(" ")
-    assert house.calls() == [["-m", "pipeline", "train", f"--model={value}"]]
+    assert house.calls() == [["-m", "marwright", "train", f"--model={value}"]]
     assert not (house.folder / "harm").exists()
 
 
@@ -151,7 +151,7 @@ def test_values_arrive_as_typed(house, value, by_environment):
 )
 def test_options(house, arguments, call):
     assert house.make(*arguments.split()).returncode == 0
-    assert house.calls() == [["-m", "pipeline", *call.split()]]
+    assert house.calls() == [["-m", "marwright", *call.split()]]
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
@@ -178,16 +178,16 @@ def test_quick_is_for_parity_alone(house, goals, value, call, by_environment):
     else:
         done = house.make(*goals.split(), f"QUICK={value}")
     assert done.returncode == 0, done.stderr
-    assert house.calls() == [["-m", "pipeline", *call.split()]]
+    assert house.calls() == [["-m", "marwright", *call.split()]]
     assert not (house.folder / "harm").exists()
 
 
 def test_the_real_command_line_knows_every_option():
-    recipes = re.findall(r"-m pipeline (\S+) (.*)", (ROOT / "Makefile").read_text())
+    recipes = re.findall(r"-m marwright (\S+) (.*)", (ROOT / "Makefile").read_text())
     assert {"explain", "serve", "predict", "release"} <= {verb for verb, _ in recipes}
     for verb, options in recipes:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", verb.replace("$(WANTED)", "parity"), "--help"],
+            [sys.executable, "-m", "marwright", verb.replace("$(WANTED)", "parity"), "--help"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -201,7 +201,7 @@ def test_a_failure_is_kept_and_stops_what_follows(house):
     done = house.make("train", "archive", "list", FAKE_STATUS="7")
     assert done.returncode == 2  # the only status that make has for a failed recipe
     assert "Error 7" in done.stderr
-    assert house.calls() == [["-m", "pipeline", "train", "archive"]]
+    assert house.calls() == [["-m", "marwright", "train", "archive"]]
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,12 @@ def test_goals_run_in_the_order_typed(house, goals, seen):
 
 
 def test_clean_removes_what_was_built_and_says_so(house):
-    for name in ("build", "model_store", "dist", "recipes"):
+    for name in ("build", "model_store", "dist", "archive"):
         (house.folder / name).mkdir()
     done = house.make("clean")
     assert "build/, model_store/ and dist/" in done.stdout
     left = {path.name for path in house.folder.iterdir()}
-    assert left == {".venv", "Makefile", "ci", "recipes", "requirements.lock"}
+    assert left == {".venv", "Makefile", "ci", "archive", "requirements.lock"}
 
 
 def test_help_is_the_default_and_names_every_target(house):

@@ -41,7 +41,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Train every candidate with every seed; the recipe's own must have the lowest mean loss."""
     ok, parts = True, []
     for model, grid in GRIDS.items():
-        path = root / "recipes" / f"{model}.toml"
+        path = root / "archive" / f"{model}.toml"
         candidates = candidates_of(grid)
         losses = validation_losses(path, candidates)
         best = candidates[best_of(losses)]

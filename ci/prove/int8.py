@@ -78,7 +78,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     """Train it once, make it of all precisions, and hold the fast ones against float32."""
     project = copy_project(root, folder / "project", models=())
     (project / "train" / "models" / "resnet.py").write_text(_MODEL, encoding="utf-8")
-    recipe = project / "recipes" / "resnet.toml"
+    recipe = project / "archive" / "resnet.toml"
     files = {}
     for precision in ("bf16", "int8"):
         recipe.write_text(_RECIPE.format(precision=precision), encoding="utf-8")

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(model: str, epochs: int, rounds: int) -> None:
     """Time each loop in turns; the first epoch of each training does not count."""
     recipe = varied(
-        load_recipe(ROOT / "recipes" / f"{model}.toml"),
+        load_recipe(ROOT / "archive" / f"{model}.toml"),
         {
             "augment": {}, "fit.epochs": epochs + 1, "fit.patience": epochs + 1,
             "fit.minimum_metric": "any",

@@ -46,7 +46,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
 
 def _trained(project: Path, model: str) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
     """Return the metric and the seconds of each training, by the number of processes."""
-    recipe = project / "recipes" / f"{model}.toml"
+    recipe = project / "archive" / f"{model}.toml"
     set_value(project, model, "minimum_metric", '"any"')
     text = recipe.read_text(encoding="utf-8")
     metrics: dict[int, list[float]] = {1: [], 2: []}

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 # What a project of its own is made of, and the engine, so that a copy of it may be broken too.
-COPIED = ("recipes", "src")
+COPIED = ("archive", "src")
 
 
 def copy_project(root: Path, folder: Path, models: Collection[str] | None = None) -> Path:
@@ -20,7 +20,7 @@ def copy_project(root: Path, folder: Path, models: Collection[str] | None = None
         shutil.copytree(root / part, folder / part, ignore=ignored)
     for part in ("config.properties", "pyproject.toml"):
         shutil.copyfile(root / part, folder / part)
-    for recipe in (folder / "recipes").glob("*.toml"):
+    for recipe in (folder / "archive").glob("*.toml"):
         if models is not None and recipe.stem not in models:
             recipe.unlink()
     return folder
@@ -28,7 +28,7 @@ def copy_project(root: Path, folder: Path, models: Collection[str] | None = None
 
 def set_value(project: Path, model: str, key: str, value: object) -> None:
     """Change `key = …` in a recipe; it must be there."""
-    path = project / "recipes" / f"{model}.toml"
+    path = project / "archive" / f"{model}.toml"
     lines = path.read_text(encoding="utf-8").splitlines()
     changed = [f"{key} = {value}" if line.startswith(f"{key} =") else line for line in lines]
     assert changed != lines or f"{key} = {value}" in lines, f"{path.name} has no {key}"

@@ -21,7 +21,7 @@ def prove(root: Path, folder: Path) -> tuple[bool, str]:
     with Server(store=root / "model_store", home=folder / "server", port=free_ports()) as server:
         server.wait_ready()
         for model in ("digits", "diabetes"):
-            recipe = load_recipe(root / "recipes" / f"{model}.toml")
+            recipe = load_recipe(root / "archive" / f"{model}.toml")
             splits = open_dataset(recipe, root).splits
             sample = int(splits.test[0])
             body, content_type = splits.samples.request(sample)

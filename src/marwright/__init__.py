@@ -1,0 +1,1 @@
+"""What you ship answers as your PyTorch model does, or you are told which layer does not."""

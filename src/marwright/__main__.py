@@ -1,13 +1,19 @@
-"""`python -m marwright`: the command line."""
+"""`python -m marwright`, and the console script: the command line."""
 
 import sys
 
 from marwright.pipeline import streams
 from marwright.pipeline.cli import main
 
+
+def run() -> int:
+    """Run the command line of this process; returns its exit code."""
+    streams.settle()
+    return streams.end(main(sys.argv[1:]))
+
+
 if __name__ == "__main__":
     if not sys.flags.safe_path:
         # The working folder: what a project calls `report.py` is not what a library imports.
         del sys.path[0]
-    streams.settle()
-    sys.exit(streams.end(main(sys.argv[1:])))
+    sys.exit(run())

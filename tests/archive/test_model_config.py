@@ -16,7 +16,7 @@ from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe
 from tests.archive.tiny import ROOT, image_recipe, table_recipe
 
-SHIPPED = [load_recipe(path) for path in sorted((ROOT / "recipes").glob("*.toml"))]
+SHIPPED = [load_recipe(path) for path in sorted((ROOT / "archive").glob("*.toml"))]
 RECIPES = [image_recipe(), table_recipe(), *SHIPPED]
 EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 

@@ -194,12 +194,12 @@ def test_archive_has_a_package_that_is_called_as_a_room_of_this_project() -> Non
 
 
 def test_handler_does_not_find_this_project(capfd: pytest.CaptureFixture[str]) -> None:
-    path = packed(f"import marwright.recipe.load\n{HANDLE}", provided="recipes")
+    path = packed(f"import marwright.recipe.load\n{HANDLE}", provided="marwright")
     with pytest.raises(VerifyError) as error:
         run(path, [(b"{}", JSON)])
     assert str(error.value) == (
         "tiny.mar: handler.py: TorchServe cannot load it: "
-        "ModuleNotFoundError: No module named 'recipes'"
+        "ModuleNotFoundError: No module named 'marwright'"
     )
     # The line that fails is told, for whoever looks for it.
     assert "import marwright.recipe.load" in capfd.readouterr().err

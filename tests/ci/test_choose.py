@@ -23,7 +23,7 @@ from tests.projects import ROOT
 
 
 def recipe_of(model: str) -> Path:
-    return ROOT / "recipes" / f"{model}.toml"
+    return ROOT / "archive" / f"{model}.toml"
 
 
 def test_every_combination_is_tried_once() -> None:

@@ -35,7 +35,7 @@ def test_second_build_runs_nothing_and_imports_nothing_heavy(project: Path) -> N
 
 
 def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs   =   2   # enough for a test")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs   =   2   # enough for a test")
     assert steps_run(built(project, "archive")) == {}
 
 
@@ -68,13 +68,13 @@ def test_edited_preprocessing_retrains(project: Path) -> None:
 
 
 def test_changed_fit_value_rebuilds_that_model_only(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     assert steps_run(built(project, "archive")) == {"tiny_a": ALL}
 
 
 def test_retraining_to_the_same_weights_stops_there(project: Path) -> None:
     # Early stopping with more patience than epochs changes nothing but the key.
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 2\npatience = 11")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 2\npatience = 11")
     ran = steps_run(built(project, "train"))
     assert ran == {"tiny_a": ["train"]}
 
@@ -86,7 +86,7 @@ def test_comment_in_a_handler_packs_and_verifies_only(project: Path) -> None:
 
 
 def test_changed_serve_value_packs_only(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     assert steps_run(built(project, "archive")) == {"tiny_a": ["archive", "verify"]}
 
 
@@ -114,7 +114,7 @@ def test_verify_names_a_flipped_byte_that_keeps_size_and_mtime(project: Path) ->
 
 
 def test_committed_inputs_are_part_of_the_key_and_tried_first(project: Path) -> None:
-    kept = "recipes/regression/tiny_a.safetensors"
+    kept = "archive/tiny_a/worst.safetensors"
     told = built(project, "keep-worst", "--model", "tiny_a")
     count = len(read_inputs(project / "build/tiny_a/worst.safetensors"))
     assert told.startswith(f"{kept}: {count} new, {count} in all; ")
@@ -170,14 +170,14 @@ def test_files_of_a_data_set_are_part_of_the_key(project: Path) -> None:
     rows = [f"{i % 17},{i % 5},{i % 17 + 2 * (i % 5) + i / 100}" for i in range(200)]
     (project / "rows.csv").write_text("\n".join(rows))
     (project / "train/datasets/own.py").write_text(DATASET)
-    edit(project, "recipes/tiny_a.toml", '"diabetes"', '"own"\nfiles = ["rows.csv"]')
+    edit(project, "archive/tiny_a.toml", '"diabetes"', '"own"\nfiles = ["rows.csv"]')
     only = ("--model", "tiny_a")
     assert steps_run(built(project, "train", *only)) == {"tiny_a": ["train", "trace"]}
     assert steps_run(built(project, "train", *only)) == {}
     (project / "rows.csv").write_text("\n".join([*rows, "1,2,3"]))
     assert "data rows.csv: changed" in built(project, "explain", *only)
     # Data that no key knows is noticed where it would be mixed with the old.
-    edit(project, "recipes/tiny_a.toml", 'files = ["rows.csv"]', "")
+    edit(project, "archive/tiny_a.toml", 'files = ["rows.csv"]', "")
     edit(project, "train/datasets/own.py", "def load(table):", 'def load(table="rows.csv"):')
     built(project, "train", *only)
     (project / "rows.csv").write_text("\n".join(rows))

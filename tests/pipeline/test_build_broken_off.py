@@ -18,8 +18,8 @@ pytestmark = pytest.mark.torch
 
 
 def test_two_builds_at_once_take_turns(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
-    command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
     builds = [
         subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -32,8 +32,8 @@ def test_two_builds_at_once_take_turns(project: Path) -> None:
 
 def test_killed_build_leaves_complete_files_and_no_orphan(project: Path) -> None:
     before = archives(project)
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
-    command = [sys.executable, "-m", "pipeline", "archive"]
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
+    command = [sys.executable, "-m", "marwright", "archive"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
         assert build.stdout is not None
         for line in build.stdout:
@@ -54,7 +54,7 @@ def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path
         "time.sleep(60 * sys.argv[0].endswith('service_worker.py'))\nimport torch\n"
     )
     edit(project, "handlers/predict_table.py", "import torch\n", hang)
-    command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
+    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
         assert build.stdout is not None
         for line in build.stdout:
@@ -108,9 +108,9 @@ def _runs_in(process: Path, project: Path) -> bool:
 
 
 def test_interrupted_build_says_so_in_one_line(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "archive"],
+        [sys.executable, "-m", "marwright", "archive"],
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as build:  # fmt: skip
         assert build.stdout is not None
@@ -126,9 +126,9 @@ def test_interrupted_build_says_so_in_one_line(project: Path) -> None:
 
 def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) -> None:
     before = sha256_file(project / "build/tiny_a/weights.safetensors")
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "train", "--model", "tiny_a"],
+        [sys.executable, "-m", "marwright", "train", "--model", "tiny_a"],
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as build:  # fmt: skip
         assert build.stdout is not None
@@ -142,12 +142,12 @@ def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) ->
 
 
 def test_recipe_edited_during_a_build_is_for_the_next_one(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
-    command = [sys.executable, "-m", "pipeline", "archive", "--model", "tiny_a"]
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
         assert build.stdout is not None
         build.stdout.readline()
-        edit(project, "recipes/tiny_a.toml", "max_batch_delay_ms = 20", "max_batch_delay_ms = 30")
+        edit(project, "archive/tiny_a.toml", "max_batch_delay_ms = 20", "max_batch_delay_ms = 30")
         build.communicate(timeout=120)
     assert build.returncode == 0
     with zipfile.ZipFile(project / "model_store/tiny_a.mar") as archive:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.torch
 def test_parity_failure_stops_the_build_and_keeps_what_it_found(project: Path) -> None:
     before = archives(project)
     impossible = "[parity]\nk = 1e-9\nfloor = 1e-15\n\n[serve]"
-    edit(project, "recipes/tiny_a.toml", "[serve]", impossible)
-    edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", impossible)
+    edit(project, "archive/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
     assert done.returncode == 8
     # Which of the backends is named first is the machine's to say.
@@ -38,7 +38,7 @@ def test_parity_failure_stops_the_build_and_keeps_what_it_found(project: Path) -
     assert after["tiny_a.mar"] == before["tiny_a.mar"], "a failed gate must not publish"
     assert after["tiny_b.mar"] != before["tiny_b.mar"], "one failing model must not stop another"
     # Once the gate is current again, what failed is gone, though nothing ran.
-    edit(project, "recipes/tiny_a.toml", impossible, "[serve]")
+    edit(project, "archive/tiny_a.toml", impossible, "[serve]")
     assert steps_run(built(project, "report", "--model", "tiny_a")) == {}
     assert not failed.exists()
 
@@ -62,11 +62,11 @@ def test_wrong_answer_stops_the_build_before_it_is_packed(project: Path) -> None
 
 
 def test_unreadable_recipe_stops_only_its_model(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epoch = 2")
-    edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epoch = 2")
+    edit(project, "archive/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
     assert done.returncode == 3
-    assert 'recipes/tiny_a.toml: [fit] epoch: unknown key; did you mean "epochs"?' in done.stderr
+    assert 'archive/tiny_a.toml: [fit] epoch: unknown key; did you mean "epochs"?' in done.stderr
     assert steps_run(done.stdout) == {"tiny_b": ["archive", "verify"]}
 
 
@@ -80,7 +80,7 @@ def test_step_that_dies_is_reported_with_its_log(project: Path) -> None:
 
 
 def test_training_that_diverges_names_what_to_change(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 2\nlearning_rate = 1e30")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 2\nlearning_rate = 1e30")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 6
     assert "lower [fit] learning_rate (now 1e+30)" in done.stderr
@@ -88,7 +88,7 @@ def test_training_that_diverges_names_what_to_change(project: Path) -> None:
 
 
 def test_metric_below_the_recipes_minimum_stops_the_build(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.9")
+    edit(project, "archive/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.9")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9" in done.stderr
@@ -105,7 +105,7 @@ def test_data_set_that_fails_says_so_without_a_traceback(project: Path) -> None:
 def test_a_file_where_a_folder_belongs_stops_only_its_model(project: Path) -> None:
     shutil.rmtree(project / "build/tiny_a")
     (project / "build/tiny_a").write_text("in the way")
-    edit(project, "recipes/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_b.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = pipeline(project, "archive")
     assert done.returncode == 12
     assert "build/tiny_a" in done.stderr

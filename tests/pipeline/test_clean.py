@@ -22,7 +22,7 @@ from tests.projects import built, command, edit, pipeline
 
 
 def dirty(root: Path) -> Path:
-    for name in ("build/x", "model_store", "dist", "recipes"):
+    for name in ("build/x", "model_store", "dist", "archive"):
         (root / name).mkdir(parents=True)
     return root
 
@@ -33,7 +33,7 @@ def left(root: Path) -> list[str]:
 
 def test_what_was_built_goes_and_nothing_else(tmp_path: Path) -> None:
     assert clean(Layout(root=dirty(tmp_path))) == 0
-    assert left(tmp_path) == ["recipes"]
+    assert left(tmp_path) == ["archive"]
     assert clean(Layout(root=tmp_path)) == 0
 
 
@@ -51,7 +51,7 @@ def test_nothing_is_removed_while_somebody_works(tmp_path: Path) -> None:
     root = dirty(tmp_path)
     with project_lock(root), project_lock(root), pytest.raises(MarwrightError, match="at work"):
         clean(Layout(root=root))
-    assert left(root) == ["build", "dist", "model_store", "recipes"]
+    assert left(root) == ["build", "dist", "model_store", "archive"]
     clean(Layout(root=root))
 
 
@@ -73,19 +73,19 @@ def test_nothing_is_removed_under_a_server_whose_front_was_killed(tmp_path: Path
                 clean(Layout(root=root))
         server.kill()
     clean(Layout(root=root))
-    assert left(root) == ["recipes"]
+    assert left(root) == ["archive"]
 
 
 def test_make_clean_asks_the_pipeline_where_there_is_one() -> None:
     lines = subprocess.run(
         ["make", "-n", "clean"], cwd=HERE, capture_output=True, text=True, check=True
     ).stdout
-    assert "-m pipeline clean ; else" in lines
+    assert "-m marwright clean ; else" in lines
 
 
 @pytest.mark.torch
 def test_clean_during_a_build_is_refused_with_the_models_name(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     with subprocess.Popen(
         command("archive", "--model", "tiny_a"), cwd=project, stdout=subprocess.PIPE, text=True
     ) as build:
@@ -102,7 +102,7 @@ def test_clean_during_a_build_is_refused_with_the_models_name(project: Path) -> 
 
 @pytest.mark.torch
 def test_a_build_whose_folder_is_removed_says_so(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     with subprocess.Popen(
         command("archive", "--model", "tiny_a"),
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

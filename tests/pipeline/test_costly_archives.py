@@ -27,7 +27,7 @@ def ended(folder: Path, *words: str) -> tuple[int, str]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words], cwd=folder, env=environment, check=False,
+        [sys.executable, "-m", "marwright", *words], cwd=folder, env=environment, check=False,
         timeout=120, stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

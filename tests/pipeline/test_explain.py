@@ -22,7 +22,7 @@ def test_current_model(project: Path) -> None:
 
 
 def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     told = lines(project)
     assert told[1].split(maxsplit=2) == ["train", "stale", "recipe fit.epochs: 2 → 3"]
     assert told[2].split(maxsplit=2) == ["trace", "waits", "waits for train"]

@@ -16,9 +16,10 @@ from tests.projects import ROOT
 
 def sources(model: str, **settings: Any) -> set[str]:
     named = {name.replace("__", "."): value for name, value in settings.items()}
-    recipe = varied(load_recipe(ROOT / "recipes" / f"{model}.toml"), named)
+    recipe = varied(load_recipe(ROOT / "archive" / f"{model}.toml"), named)
     parts = KeyMaker(Layout(root=ROOT)).parts(TRAIN, recipe, {})
-    return {name.removeprefix("source ") for name in parts if name.startswith("source ")}
+    of_source = "source marwright/"
+    return {name.removeprefix(of_source) for name in parts if name.startswith(of_source)}
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,10 @@ def sources(model: str, **settings: Any) -> set[str]:
 )
 def test_reading_recipes_and_what_only_tells_is_in_no_key(model: str, dataset: str) -> None:
     found = sources(model, data__dataset=dataset)
-    assert {"train/loop/run.py", f"train/datasets/{dataset}.py", "handlers/preprocess.py"} <= found
+    assert {"train/loop/run.py", f"train/datasets/{dataset}.py", "runtime/preprocess.py"} <= found
     assert not found & {
-        "recipes/load.py", "recipes/files.py", "recipes/explain.py", "train/board.py",
-        "train/trace.py", "train/study.py", "pipeline/build.py", "handlers/service.py",
+        "recipe/load.py", "recipe/files.py", "recipe/explain.py", "train/board.py",
+        "train/trace.py", "train/study.py", "pipeline/build.py", "runtime/service.py",
     }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "user").mkdir()
     (root / "user" / "net.py").write_text(NET, encoding="utf-8")
     own = tiny(0).replace('factory = "mlp"', 'factory = "user/net.py"\nparams = { hidden = 5 }')
-    (root / "recipes" / "own.toml").write_text(own + STUDY, encoding="utf-8")
+    (root / "archive" / "own.toml").write_text(own + STUDY, encoding="utf-8")
     return root
 
 
@@ -66,14 +66,14 @@ def test_summary_says_what_was_not_taken_of_weights_and_why(project: Path) -> No
     weights = {"0.weight": torch.zeros(5, 10), "0.bias": torch.zeros(5)}
     head = {"2.weight": torch.zeros(1, 5), "2.bias": torch.zeros(1), "norm.weight": torch.zeros(5)}
     torch.save(weights | head, project / "own.pt")
-    recipe = (project / "recipes" / "own.toml").read_text(encoding="utf-8").replace(
+    recipe = (project / "archive" / "own.toml").read_text(encoding="utf-8").replace(
         "[model]", '[model]\ninit_from = "own.pt"\ninit_labels = "other"'
     )  # fmt: skip
-    (project / "recipes" / "begun.toml").write_text(recipe, encoding="utf-8")
+    (project / "archive" / "begun.toml").write_text(recipe, encoding="utf-8")
     try:
         said = built(project, "summary", "--model", "begun").splitlines()
     finally:
-        (project / "recipes" / "begun.toml").unlink()
+        (project / "archive" / "begun.toml").unlink()
     assert "starts from own.pt: 2 tensors taken, 2 new: 2.bias, 2.weight" in said
     assert "not taken: 2.bias, 2.weight: the head of other labels" in said
     assert "not taken: norm.weight: not in this network" in said
@@ -91,7 +91,7 @@ def test_lr_find_draws_what_it_saw(project: Path) -> None:
 def test_a_study_compares_variants_over_seeds(project: Path) -> None:
     built(project, "train")
     said = built(project, "study", "--model", "own", "--jobs", "2")
-    report = json.loads((project / "recipes" / "studies" / "own.json").read_bytes())
+    report = json.loads((project / "archive" / "own" / "study.json").read_bytes())
     own, long = report["variants"]
     assert (own["name"], long["name"]) == ("as declared", "long")
     assert long["settings"] == {"fit.learning_rate": 1e-2, "fit.epochs": 30}
@@ -109,7 +109,7 @@ def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
     layout = Layout(root=project)
 
     def key() -> str:
-        return study_key(load_recipe(project / "recipes" / "own.toml"), layout)
+        return study_key(load_recipe(project / "archive" / "own.toml"), layout)
 
     def changes(path: str, old: str, new: str) -> bool:
         before, text = key(), (project / path).read_text(encoding="utf-8")
@@ -119,7 +119,7 @@ def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
         finally:
             (project / path).write_text(text, encoding="utf-8")
 
-    recipe = "recipes/own.toml"
+    recipe = "archive/own.toml"
     assert changes("user/net.py", "nn.Sequential(", "nn.Sequential(nn.Identity(), ")
     assert changes("train/loop/optimizer.py", "parameter.ndim > 1", "parameter.ndim > 2")
     assert changes(recipe, "hidden = 5", "hidden = 6")
@@ -134,15 +134,15 @@ def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
 
 
 def test_a_training_that_fails_ends_a_study(project: Path) -> None:
-    before = (project / "recipes" / "own.toml").read_text(encoding="utf-8")
+    before = (project / "archive" / "own.toml").read_text(encoding="utf-8")
     try:
         edit(
-            project, "recipes/own.toml", '"fit.learning_rate" = 1e-2', '"fit.learning_rate" = 1e30'
+            project, "archive/own.toml", '"fit.learning_rate" = 1e-2', '"fit.learning_rate" = 1e30'
         )
         done = pipeline(project, "study", "--model", "own")
         assert (done.returncode, "lower [fit] learning_rate" in done.stderr) == (6, True)
     finally:
-        (project / "recipes" / "own.toml").write_text(before, encoding="utf-8")
+        (project / "archive" / "own.toml").write_text(before, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_a_training_that_fails_ends_a_study(project: Path) -> None:
         ('"fit.epochs" = 0', "[study.variants.long]: [fit] epochs: expected `int` >= 1"),
         ('"fit.epochs.x" = 1', "the recipe: fit.epochs.x: epochs is no section"),
         ("fit.epochs = 4", 'write "fit.epochs" = …, in quotes'),
-        ('"model.factory" = "none"', "[study.variants.long]: recipes/own.toml: [model] factory"),
-        ('"model.init_from" = "recipe:none"', "there is no recipe recipes/none.toml"),
+        ('"model.factory" = "none"', "[study.variants.long]: archive/own.toml: [model] factory"),
+        ('"model.init_from" = "recipe:none"', "there is no recipe archive/none.toml"),
         ('"fit.seed" = 3', 'variant "long": fit.seed is set by the study itself'),
         ('"serve.batch_size" = 3', 'variant "long": serve.batch_size: training reads of task,'),
     ],
@@ -161,10 +161,10 @@ def test_a_training_that_fails_ends_a_study(project: Path) -> None:
 def test_a_variant_that_no_recipe_could_be_is_refused(
     project: Path, line: str, message: str
 ) -> None:
-    recipe = project / "recipes" / "own.toml"
+    recipe = project / "archive" / "own.toml"
     before = recipe.read_text(encoding="utf-8")
     try:
-        edit(project, "recipes/own.toml", '"fit.epochs" = 30', line)
+        edit(project, "archive/own.toml", '"fit.epochs" = 30', line)
         done = pipeline(project, "study", "--model", "own")
         assert (done.returncode, message in done.stderr) == (3, True), done.stderr
     finally:

@@ -62,7 +62,7 @@ def used(folder: Path) -> int:
 
 
 def stale(project: Path) -> Path:
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     return project
 
 
@@ -161,7 +161,7 @@ def test_an_extraction_folder_that_is_full_is_told_by_model(tmp_path: Path) -> N
 
 @pytest.mark.torch
 def test_a_limit_of_file_sizes_is_named(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 4; {shlex.join(command('train', '--model', 'tiny_a'))}"],
         cwd=project, capture_output=True, text=True, check=False,

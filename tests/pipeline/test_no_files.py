@@ -132,7 +132,7 @@ def test_what_is_no_file_is_refused(project: Path, case: str, kind: str) -> None
 
 
 def recipe_of(project: Path, name: str, **what: str) -> None:
-    (project / "recipes" / f"{name}.toml").write_text(RECIPE.format_map(what))
+    (project / "archive" / f"{name}.toml").write_text(RECIPE.format_map(what))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,14 +141,14 @@ def test_recipes_and_data_that_are_no_files_are_refused(tmp_path: Path, kind: st
     project = make_project(tmp_path / "project", models=())
     for folder in ("photos/dark", "photos/light"):
         (project / folder).mkdir(parents=True)
-    for path in ("recipes/odd.toml", "rows.csv", "photos/dark/odd.png", "model_store/odd.mar"):
+    for path in ("archive/odd.toml", "rows.csv", "photos/dark/odd.png", "model_store/odd.mar"):
         (project / path).parent.mkdir(exist_ok=True)
         make(project / path)
     shutil.copy(ROOT / "config.properties", project)
     recipe_of(project, "table", dataset="csv", file="rows.csv", **TABLE)
     recipe_of(project, "photos", dataset="image_folder", file="photos", **IMAGE)
     cases = {
-        "train --model odd": (3, "recipes/odd.toml"),
+        "train --model odd": (3, "archive/odd.toml"),
         "train --model table": (5, "rows.csv"),
         "train --model photos": (5, "photos/dark/odd.png"),
         "summary --model table": (5, "rows.csv"),

@@ -1,4 +1,4 @@
-"""`python -m pipeline pack`: what it prints, and how it ends."""
+"""`python -m marwright pack`: what it prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_it_says_what_was_packed_what_was_not_and_what_to_do_next(
         "  left out: lib/.env\n"
         "  left out: lib/__pycache__/\n"
         "  config.yaml: read by the handler only: mine\n"
-        "`python -m pipeline verify out/tiny.mar` loads it as TorchServe would\n"
+        "`marwright verify out/tiny.mar` loads it as TorchServe would\n"
     )
     assert set(members(Path("out/tiny.mar"))) == {
         "MAR-INF/MANIFEST.json", "MAR-INF/inventory.json", "a.txt", "config.yaml", "handler.py",
@@ -65,7 +65,7 @@ def test_what_to_do_next_can_be_pasted(
 ) -> None:
     assert main([*WORDS, "--archive-format", format, "--export-path", export]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"`python -m pipeline verify {shown}` loads it as TorchServe would"
+    assert last == f"`marwright verify {shown}` loads it as TorchServe would"
 
 
 def test_short_options_and_lists_mean_what_they_mean_to_torch_model_archiver() -> None:
@@ -126,7 +126,7 @@ def test_words_that_are_missing_or_unknown_are_a_wrong_command_line(
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
+        [sys.executable, "-m", "marwright", *words],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

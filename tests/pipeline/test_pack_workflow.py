@@ -1,4 +1,4 @@
-"""`python -m pipeline pack-workflow`: what it prints, and how it ends."""
+"""`python -m marwright pack-workflow`: what it prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_it_says_what_was_packed_what_was_not_and_what_to_do_next(
         "  left out: lib/.env\n"
         "  models.m1.url: https://models.example/m1.mar is fetched by the server, if its "
         "allowed_urls let it\n"
-        "`python -m pipeline verify 'workflow store/flow.war'` loads it as TorchServe would\n"
+        "`marwright verify 'workflow store/flow.war'` loads it as TorchServe would\n"
     )
     assert set(members_of(Path("workflow store/flow.war"))) == {
         "a.txt", "flow.py", "flow.yaml", "util.py",

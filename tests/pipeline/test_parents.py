@@ -17,9 +17,9 @@ pytestmark = pytest.mark.torch
 def project(tmp_path: Path) -> Path:
     root = make_project(tmp_path / "project", models=("zz_parent",))
     child = tiny(3).replace("[model]\n", '[model]\ninit_from = "recipe:zz_parent"\n')
-    (root / "recipes" / "child.toml").write_text(child, encoding="utf-8")
+    (root / "archive" / "child.toml").write_text(child, encoding="utf-8")
     grandchild = child.replace("zz_parent", "child")
-    (root / "recipes" / "a_grandchild.toml").write_text(grandchild, encoding="utf-8")
+    (root / "archive" / "a_grandchild.toml").write_text(grandchild, encoding="utf-8")
     return root
 
 
@@ -39,7 +39,7 @@ def test_a_family_is_built_in_order(project: Path) -> None:
     assert report["start"]["initialised"] == []
     assert train(project, "--model", "a_grandchild") == {}
     # A change of the parent's training reaches all who started from it.
-    edit(project, "recipes/zz_parent.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/zz_parent.toml", "epochs = 2", "epochs = 3")
     explained = pipeline(project, "explain", "--model", "child").stdout
     assert "waits for train of zz_parent" in explained
     assert train(project, "--model", "child") == {
@@ -48,12 +48,12 @@ def test_a_family_is_built_in_order(project: Path) -> None:
     }
     assert train(project) == {"zz_parent": ["trace"], "a_grandchild": ["train", "trace"]}
     # One that leaves its weights as they are does not.
-    edit(project, "recipes/zz_parent.toml", "[serve]", "[postprocess]\ndecimals = 3\n\n[serve]")
+    edit(project, "archive/zz_parent.toml", "[serve]", "[postprocess]\ndecimals = 3\n\n[serve]")
     assert train(project) == {}
 
 
 def test_who_starts_from_what_failed_is_not_built(project: Path) -> None:
-    edit(project, "recipes/zz_parent.toml", 'minimum_metric = "any"', "minimum_metric = 0.99")
+    edit(project, "archive/zz_parent.toml", 'minimum_metric = "any"', "minimum_metric = 0.99")
     done = pipeline(project, "train")
     assert done.returncode != 0
     assert set(steps_run(done.stdout)) == {"zz_parent"}
@@ -98,7 +98,7 @@ def test_a_look_at_a_child_trains_a_stale_parent_first(project: Path) -> None:
         "zz_parent": ["train"]
     }
     assert steps_run(pipeline(project, "summary", "--model", "child").stdout) == {}
-    edit(project, "recipes/zz_parent.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/zz_parent.toml", "epochs = 2", "epochs = 3")
     assert steps_run(pipeline(project, "summary", "--model", "child").stdout) == {
         "zz_parent": ["train"]
     }
@@ -124,7 +124,7 @@ def test_a_look_at_a_child_trains_a_stale_parent_first(project: Path) -> None:
 def test_what_cannot_be_started_from_is_said(
     project: Path, old: str, new: str, message: str
 ) -> None:
-    edit(project, "recipes/child.toml", old, new)
+    edit(project, "archive/child.toml", old, new)
     done = pipeline(project, "train", "--model", "child")
     assert done.returncode == 3
     assert message in done.stdout + done.stderr
@@ -136,7 +136,7 @@ def test_a_changed_file_of_weights_trains_anew(project: Path) -> None:
     file = project / "weights" / "own.safetensors"
     content = (project / "build" / "zz_parent" / "weights.safetensors").read_bytes()
     file.write_bytes(content)
-    edit(project, "recipes/child.toml", "recipe:zz_parent", "weights/own.safetensors")
+    edit(project, "archive/child.toml", "recipe:zz_parent", "weights/own.safetensors")
     assert train(project, "--model", "child") == {"child": ["train", "trace"]}
     assert train(project, "--model", "child") == {}
     file.write_bytes(content + b"\0")

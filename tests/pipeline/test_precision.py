@@ -43,7 +43,7 @@ from marwright.pipeline.layout import Layout
 from marwright.pipeline.plan import steps_up_to
 from marwright.pipeline.summary import summarise
 from marwright.recipe.load import load_recipes
-recipes, _ = load_recipes(Path("recipes"))
+recipes, _ = load_recipes(Path("archive"))
 layout = Layout(root=Path.cwd())
 sys.exit(summarise(build(recipes, steps_up_to("quantise"), layout, jobs=2), ["quantise"], layout))
 """
@@ -68,7 +68,7 @@ def whole(built_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         # What two epochs of training reach is not to be kept.
         gate = "[parity]\nmax_metric_drop = 90\nsamples = 32\nsearch = 2"
         sections = f'[export]\nprecision = "{precision}"\n\n{gate}\n\n[serve]'
-        edit(project, f"recipes/{model}.toml", "[serve]", sections)
+        edit(project, f"archive/{model}.toml", "[serve]", sections)
     # Neither weights nor ONNX files are others.
     assert exported(project) == {"tiny_a": ["trace", "quantise"], "tiny_b": ["trace"]}
     return project
@@ -154,8 +154,8 @@ def test_the_int8_file_and_its_report_are_of_each_other(whole: Path) -> None:
 
 
 def test_another_limit_quantises_again_and_trains_nothing(project: Path) -> None:
-    edit(project, "recipes/tiny_a.toml", "max_metric_drop = 90", "max_metric_drop = 80")
-    edit(project, "recipes/tiny_b.toml", "max_metric_drop = 90", "max_metric_drop = 80")
+    edit(project, "archive/tiny_a.toml", "max_metric_drop = 90", "max_metric_drop = 80")
+    edit(project, "archive/tiny_b.toml", "max_metric_drop = 90", "max_metric_drop = 80")
     assert exported(project) == {"tiny_a": ["quantise"]}
 
 
@@ -169,7 +169,7 @@ def test_a_lost_file_is_made_again_with_the_same_bytes(project: Path) -> None:
 
 def test_what_int8_made_goes_when_it_is_no_longer_asked_for(project: Path) -> None:
     folder = project / "build/tiny_a"
-    edit(project, "recipes/tiny_a.toml", '"int8"', '"fp32"')
+    edit(project, "archive/tiny_a.toml", '"int8"', '"fp32"')
     exported(project)
     assert [name for name in MADE if (folder / name).exists()] == []
     assert exported(project) == {}
@@ -178,7 +178,7 @@ def test_what_int8_made_goes_when_it_is_no_longer_asked_for(project: Path) -> No
 def test_a_model_that_int8_destroys_stops_the_build_with_its_report(
     whole: Path, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(whole / "recipes/tiny_a.toml")
+    recipe = load_recipe(whole / "archive/tiny_a.toml")
     strict = msgspec.structs.replace(recipe.parity, max_metric_drop=5)
     recipe = msgspec.structs.replace(recipe, parity=strict)
     files = whole / "build/tiny_a"

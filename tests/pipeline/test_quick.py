@@ -58,7 +58,7 @@ def test_a_quick_look_leaves_its_report_and_no_archive(exported: Path, built_pro
 
 def test_a_quick_look_that_fails_stops_with_what_it_found(exported: Path) -> None:
     impossible = "[parity]\nk = 1e-9\nfloor = 1e-15\n\n[serve]"
-    edit(exported, "recipes/tiny_a.toml", "[serve]", impossible)
+    edit(exported, "archive/tiny_a.toml", "[serve]", impossible)
     done = pipeline(exported, *QUICK)
     assert done.returncode == 8
     assert "times what is allowed, on " in done.stderr

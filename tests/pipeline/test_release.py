@@ -40,9 +40,9 @@ def test_release_that_fails_keeps_the_old_one(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", models=("tiny_a",))
     (project / "dist").mkdir()
     (project / "dist/old.mar").write_bytes(b"old")
-    edit(project, "recipes/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.9")
+    edit(project, "archive/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.9")
     assert pipeline(project, "release", "--version", "1.2.0").returncode == 6
-    edit(project, "recipes/tiny_a.toml", "minimum_metric", "minimum")
+    edit(project, "archive/tiny_a.toml", "minimum_metric", "minimum")
     assert pipeline(project, "release", "--version", "1.2.0").returncode == 3
     assert [path.name for path in (project / "dist").iterdir()] == ["old.mar"]
 

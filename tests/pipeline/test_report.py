@@ -172,8 +172,8 @@ def test_a_training_that_is_not_good_enough_has_its_own_page(layout: Layout) -> 
 
 
 def test_index_has_recipes_that_cannot_be_read(layout: Layout) -> None:
-    said, _ = index(layout, unreadable={"broken": "recipes/broken.toml: not TOML: <here>"})
-    assert said == "agree 0.25 current broken ✗ recipes/broken.toml: not TOML: <here>"
+    said, _ = index(layout, unreadable={"broken": "archive/broken.toml: not TOML: <here>"})
+    assert said == "agree 0.25 current broken ✗ archive/broken.toml: not TOML: <here>"
     html = (layout.root / "build/index.html").read_text(encoding="utf-8")
     assert "2 models, 1 failing" in words(html)
     assert "<here>" not in html

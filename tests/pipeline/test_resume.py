@@ -35,7 +35,7 @@ def log(project: Path) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_project(tmp_path_factory.mktemp("resume") / "project", models=())
-    (root / "recipes" / "long.toml").write_text(TABLE + FIT, encoding="utf-8")
+    (root / "archive" / "long.toml").write_text(TABLE + FIT, encoding="utf-8")
     return root
 
 
@@ -68,9 +68,9 @@ def test_kills_do_not_change_the_weights(project: Path) -> None:
 
 
 def test_a_changed_recipe_begins_anew(project: Path) -> None:
-    edit(project, "recipes/long.toml", "learning_rate = 1e-3", "learning_rate = 2e-3")
+    edit(project, "archive/long.toml", "learning_rate = 1e-3", "learning_rate = 2e-3")
     kill_after(project, 0.0)
-    edit(project, "recipes/long.toml", "epochs = 1000", "epochs = 3")
+    edit(project, "archive/long.toml", "epochs = 1000", "epochs = 3")
     built(project, "train")
     assert "goes on" not in log(project)
 
@@ -81,8 +81,8 @@ def half_written(project: Path) -> list[Path]:
 
 def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
     # So large that writing it takes a while.
-    edit(project, "recipes/long.toml", "[fit]\n", "[model.params]\nhidden = 20000\n\n[fit]\n")
-    edit(project, "recipes/long.toml", "epochs = 3", "epochs = 150")
+    edit(project, "archive/long.toml", "[fit]\n", "[model.params]\nhidden = 20000\n\n[fit]\n")
+    edit(project, "archive/long.toml", "epochs = 3", "epochs = 150")
     built(project, "train")
     whole = weights(project)
     (project / "build" / "long" / "weights.safetensors").unlink()
@@ -100,11 +100,11 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
 
 
 def test_a_lower_minimum_goes_on_from_what_was_trained(project: Path) -> None:
-    edit(project, "recipes/long.toml", "epochs = 150", "epochs = 151")
-    edit(project, "recipes/long.toml", 'minimum_metric = "any"', "minimum_metric = 1.0")
+    edit(project, "archive/long.toml", "epochs = 150", "epochs = 151")
+    edit(project, "archive/long.toml", 'minimum_metric = "any"', "minimum_metric = 1.0")
     failed = pipeline(project, "train")
     assert failed.returncode == 6
     assert "below [fit] minimum_metric = 1" in failed.stderr
-    edit(project, "recipes/long.toml", "minimum_metric = 1.0", 'minimum_metric = "any"')
+    edit(project, "archive/long.toml", "minimum_metric = 1.0", 'minimum_metric = "any"')
     built(project, "train")
     assert "goes on after epoch" in log(project)

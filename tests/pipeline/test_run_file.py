@@ -1,4 +1,4 @@
-"""`python -m pipeline run`: inputs in, answers out, and the handler's own error where it fails."""
+"""`python -m marwright run`: inputs in, answers out, and the handler's own error where it fails."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_debugger_stops_in_the_handler_and_its_error_shows_its_line() -> None:
     )
     packing(force=True)
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "run", "tiny.mar", json.dumps({"raise": "asked"})],
+        [sys.executable, "-m", "marwright", "run", "tiny.mar", json.dumps({"raise": "asked"})],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         input="p body\nwhere\ncontinue\n",
         capture_output=True,
@@ -134,7 +134,7 @@ def test_what_torch_says_of_its_own_calls_is_not_shown_and_what_a_handler_says_i
     make({"handler.py": source})
     packing(force=True)
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "run", "tiny.mar", "three.bin"],
+        [sys.executable, "-m", "marwright", "run", "tiny.mar", "three.bin"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "yes\n")

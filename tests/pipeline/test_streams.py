@@ -19,7 +19,7 @@ ENCODINGS = ("latin-1", "ascii", "cp1252", "koi8-r", "utf-8")
 
 
 def run(project: Path, shell: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of bash in a project; `MARWRIGHT` stands for `python -m pipeline`."""
+    """Run a line of bash in a project; `MARWRIGHT` stands for `python -m marwright`."""
     line = shell.replace("MARWRIGHT", " ".join(command()))
     return subprocess.run(
         ["bash", "-c", line],
@@ -53,7 +53,7 @@ def test_a_build_is_published_whatever_the_locale(
     project: Path, environment: dict[str, str]
 ) -> None:
     before = archives(project)
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     # What the model's author prints goes to a log, which has an encoding too.
     edit(
         project,
@@ -103,7 +103,7 @@ def test_an_output_that_nobody_takes_changes_no_end(
 
 def test_a_build_goes_on_when_nobody_reads_any_more(project: Path) -> None:
     before = archives(project)
-    edit(project, "recipes/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
+    edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
     done = run(project, "MARWRIGHT archive --model tiny_a | head -1; exit ${PIPESTATUS[0]}")
     assert (done.returncode, done.stderr) == (0, b"")
     assert archives(project)["tiny_a.mar"] != before["tiny_a.mar"]
@@ -112,8 +112,8 @@ def test_a_build_goes_on_when_nobody_reads_any_more(project: Path) -> None:
 def test_every_sign_that_we_print_has_one_in_ascii() -> None:
     """Found in the texts of all rooms that print; pages in HTML are always UTF-8."""
     signs: dict[str, str] = {}
-    for room in ("pipeline", "archive", "recipes", "train"):
-        for path in (ROOT / room).rglob("*.py"):
+    for room in ("pipeline", "archive", "recipe", "train"):
+        for path in (ROOT / "src/marwright" / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     signs |= {char: str(path) for char in node.value if not char.isascii()}

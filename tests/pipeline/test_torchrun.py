@@ -33,7 +33,7 @@ PLAIN = {
 def diabetes(**settings: Any) -> Recipe:
     """Return the shipped recipe, with settings whose dots are written as `__`."""
     named = {name.replace("__", "."): value for name, value in settings.items()}
-    return varied(load_recipe(ROOT / "recipes" / "diabetes.toml"), PLAIN | named)
+    return varied(load_recipe(ROOT / "archive" / "diabetes.toml"), PLAIN | named)
 
 
 def job(recipe: Recipe, folder: Path, root: Path = ROOT) -> Job:

@@ -113,7 +113,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "user").mkdir()
     (folder / "user" / "net.py").write_text(SOURCE, encoding="utf-8")
     for kind in (*SAID, "orthogonal"):
-        recipe = folder / "recipes" / f"{kind.replace(' ', '_')}.toml"
+        recipe = folder / "archive" / f"{kind.replace(' ', '_')}.toml"
         recipe.write_text(RECIPE.format(kind=kind), encoding="utf-8")
     return folder
 

@@ -38,7 +38,7 @@ def row_of(table: str, model: str) -> str:
 
 def test_what_is_not_above_its_baseline_is_not_published(project: Path) -> None:
     before = archives(project)
-    edit(project, "recipes/tiny_a.toml", ANY, "\nlearning_rate = 1e-6")
+    edit(project, "archive/tiny_a.toml", ANY, "\nlearning_rate = 1e-6")
     done = pipeline(project, "archive", "--model", "tiny_a")
     assert done.returncode == 6
     assert "is not above its baseline, -0.0" in done.stderr
@@ -49,22 +49,22 @@ def test_what_is_not_above_its_baseline_is_not_published(project: Path) -> None:
     assert "Always answering the mean of the training split has" in words(page.read_text("utf-8"))
     assert archives(project) == before
     # A number below does not switch it off.
-    edit(project, "recipes/tiny_a.toml", "= 1e-6", "= 1e-6\nminimum_metric = -1000.0")
+    edit(project, "archive/tiny_a.toml", "= 1e-6", "= 1e-6\nminimum_metric = -1000.0")
     assert pipeline(project, "train", "--model", "tiny_a").returncode == 6
 
 
 def test_another_minimum_judges_anew_and_trains_nothing(project: Path) -> None:
     weights = project / "build/tiny_a/weights.safetensors"
     before = sha256_file(weights)
-    edit(project, "recipes/tiny_a.toml", ANY, "\nminimum_metric = 0.9")
+    edit(project, "archive/tiny_a.toml", ANY, "\nminimum_metric = 0.9")
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9; its baseline is -0.0" in done.stderr
     assert "epoch" not in (project / "build/tiny_a/log/train.log").read_text(encoding="utf-8")
-    edit(project, "recipes/tiny_a.toml", "\nminimum_metric = 0.9", f"{ANY}   # once more")
+    edit(project, "archive/tiny_a.toml", "\nminimum_metric = 0.9", f"{ANY}   # once more")
     said = built(project, "train", "--model", "tiny_a")
     assert said.startswith("up to date")
-    edit(project, "recipes/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = -9.0")
+    edit(project, "archive/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = -9.0")
     said = built(project, "train", "--model", "tiny_a")
     assert steps_run(said) == {"tiny_a": ["train"]} and "as it was trained, judged anew" in said
     assert sha256_file(weights) == before
@@ -78,11 +78,11 @@ def test_what_is_of_another_checkpoint_is_marked(project: Path) -> None:
     assert "exports agree" in fresh and "parity" not in fresh.partition("\n")[0]
     assert "another checkpoint" not in fresh
     assert "(baseline -0.0074)" in row_of(fresh, "tiny_a")
-    edit(project, "recipes/tiny_a.toml", "epochs = 2", "epochs = 3")
+    edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
     for table in (built(project, "train"), built(project, "list")):
         assert row_of(table, "tiny_a").count("(another checkpoint)") == 2
     # What makes the same weights is of the same checkpoint.
-    edit(project, "recipes/tiny_b.toml", "epochs = 2", "epochs = 2\npatience = 11")
+    edit(project, "archive/tiny_b.toml", "epochs = 2", "epochs = 2\npatience = 11")
     assert "another checkpoint" not in row_of(built(project, "train"), "tiny_b")
     assert "another checkpoint" not in row_of(built(project, "archive"), "tiny_a")
 
@@ -100,7 +100,7 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         middle = {"rose": (0, 0), "aster": (5, 0), "tulip": (0, 5)}[name]
         rows.append(f"{draw.gauss(middle[0], 1):.3f},{draw.gauss(middle[1], 1):.3f},{name}")
     (project / "flowers.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (project / "recipes/first.toml").write_text(FLOWERS, encoding="utf-8")
+    (project / "archive/first.toml").write_text(FLOWERS, encoding="utf-8")
     built(project, "train", "--model", "first")
     weights = load_file(project / "build/first/weights.safetensors")
     torch.save(weights, project / "plain.pt")
@@ -111,7 +111,7 @@ def recipe(project: Path, *, labels: str = "", model: str = "", fit: str = "") -
     """Write a recipe that starts from the plain weights."""
     text = FLOWERS.replace('target = "name" } }', f'target = "name" }}{labels} }}')
     text = text.replace('"mlp" }', f'"mlp", init_from = "plain.pt"{model} }}')
-    (project / "recipes/second.toml").write_text(text.replace("epochs = 12", f"epochs = 1{fit}"))
+    (project / "archive/second.toml").write_text(text.replace("epochs = 12", f"epochs = 1{fit}"))
 
 
 def second(project: Path) -> tuple[int, str]:
@@ -163,7 +163,7 @@ def test_a_head_that_is_said_to_stand_otherwise_does_not_ship(flowers: Path) -> 
         flowers, labels=', labels = ["rose", "tulip", "aster"]', model=', init_labels = "same"',
         fit=", weight_decay = 0.0",
     )  # fmt: skip
-    edit(flowers, "recipes/second.toml", "learning_rate = 1e-2", "learning_rate = 1e-9")
+    edit(flowers, "archive/second.toml", "learning_rate = 1e-2", "learning_rate = 1e-9")
     code, said = second(flowers)
     assert code == 6
     assert "accuracy 0.0" in said and "is not above its baseline" in said
@@ -177,7 +177,7 @@ def test_a_recipe_of_ours_with_other_columns_gives_no_first_layer(flowers: Path)
     (flowers / "turned.csv").write_text("\n".join(turned) + "\n", encoding="utf-8")
     child = FLOWERS.replace("flowers.csv", "turned.csv")
     child = child.replace('"mlp" }', '"mlp", init_from = "recipe:first" }')
-    (flowers / "recipes/turned.toml").write_text(child, encoding="utf-8")
+    (flowers / "archive/turned.toml").write_text(child, encoding="utf-8")
     built(flowers, "train", "--model", "turned")
     start = json.loads((flowers / "build/turned/train.json").read_bytes())["start"]
     assert start["loaded"] == ["3.bias", "3.weight"]

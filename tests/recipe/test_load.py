@@ -40,7 +40,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(house: House) -> None:
 
 
 def test_the_shipped_recipes_are_read() -> None:
-    recipes, errors = load_recipes(ROOT / "recipes")
+    recipes, errors = load_recipes(ROOT / "archive")
     assert {"diabetes", "digits"} <= recipes.keys()
     assert errors == {}
 
@@ -109,7 +109,7 @@ def test_the_shipped_recipes_are_read() -> None:
         ("1e-7", "2e-6\nreason = ' '", "[parity]: floor = 2e-06 is looser than 1e-06: say"),
         # Not there.
         ('"digits"', '"digit"', '[data] dataset: there is no train/datasets/digit.py; did you me'),
-        ('"small_cnn"', '"smal_cnn"', "[model] factory: there is no train/models/smal_cnn.py; d"),
+        ('"small_cnn"', '"smal_cnn"', "[model] factory: marwright has no 'smal_cnn'; did you mean"),
         ('y_image"', 'y_images"', "[serve] handler: there is no handlers/classify_images.py; di"),
         # Not in the factory's signature.
         ("width = 4,", "wdith = 4,", '[model.params] wdith: unknown key; did you mean "width"?'),
@@ -211,36 +211,36 @@ def test_a_file_that_is_no_recipe_is_refused(house: House, text: bytes, said: st
 
 def test_a_folder_in_place_of_a_recipe_is_refused(house: House) -> None:
     (house.recipes / "tiny.toml").mkdir()
-    with pytest.raises(RecipeError, match=r"^recipes/tiny\.toml: cannot be read: "):
+    with pytest.raises(RecipeError, match=r"^archive/tiny\.toml: cannot be read: "):
         load_recipe(house.recipes / "tiny.toml")
 
 
 def test_a_missing_recipe_is_named_with_its_neighbour(house: House) -> None:
     house.load(IMAGE, "digits")
-    with pytest.raises(RecipeError, match=r'^recipes/digts\.toml: no such recipe; did you mean "d'):
+    with pytest.raises(RecipeError, match=r'^archive/digts\.toml: no such recipe; did you mean "d'):
         load_recipe(house.recipes / "digts.toml")
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def build(:", "[model] factory: train/models/odd.py is not Python: "),
-        ("build = None", "[model] factory: train/models/odd.py has no `build` function"),
+        ("def build(:", "[model] factory: train/odd.py is not Python: "),
+        ("build = None", "[model] factory: train/odd.py has no `build` function"),
         ("def build(shape, outputs, *, depth): ...", "[model.params] depth: required, but missing"),
         ("def build(shape, outputs, width): ...", "[model.params] width: unknown key"),
     ],
 )
 def test_a_factory_is_read_without_running_it(house: House, source: str, said: str) -> None:
-    (house.folder / "train/models/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
-    text = edited(IMAGE, "small_cnn", "odd")
+    (house.folder / "train/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
+    text = edited(IMAGE, "small_cnn", "train/odd.py")
     if "depth" in source:
         text = edited(text, "{ width = 4, dropout = 0.1 }", "{}")
     assert house.refusal(text).startswith(said)
 
 
 def test_a_factory_may_take_any_parameters(house: House) -> None:
-    (house.folder / "train/models/odd.py").write_text("def build(shape, outputs, **more): ...\n")
-    assert house.load(edited(IMAGE, "small_cnn", "odd")).model.params["width"] == 4
+    (house.folder / "train/odd.py").write_text("def build(shape, outputs, **more): ...\n")
+    assert house.load(edited(IMAGE, "small_cnn", "train/odd.py")).model.params["width"] == 4
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_factory_may_take_any_parameters(house: House) -> None:
 )
 def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> None:
     (house.folder / "handlers/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
-    refusal = house.refusal(edited(IMAGE, "classify_image", "odd"))
+    refusal = house.refusal(edited(IMAGE, "classify_image", "handlers/odd.py"))
     assert refusal.startswith(f"[serve] handler: handlers/odd.py{said}")
 
 
@@ -276,13 +276,16 @@ def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> 
 )
 def test_a_handler_may_define_its_names_in_any_way(house: House, source: str) -> None:
     (house.folder / "handlers/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
-    assert house.load(edited(IMAGE, "classify_image", "odd")).serve.handler == "odd"
+    assert (
+        house.load(edited(IMAGE, "classify_image", "handlers/odd.py")).serve.file
+        == "handlers/odd.py"
+    )
 
 
 def test_a_data_set_needs_a_load_function(house: House) -> None:
-    (house.folder / "train/datasets/odd.py").write_text("def read(): ...\n")
-    refusal = house.refusal(edited(IMAGE, '"digits"', '"odd"'))
-    assert refusal == "[data] dataset: train/datasets/odd.py has no `load` function"
+    (house.folder / "train/odd.py").write_text("def read(): ...\n")
+    refusal = house.refusal(edited(IMAGE, '"digits"', '"train/odd.py"'))
+    assert refusal == "[data] dataset: train/odd.py has no `load` function"
 
 
 def test_a_bad_recipe_hides_no_other(house: House) -> None:
@@ -302,7 +305,7 @@ def test_named_recipes_are_read_once_and_in_order(house: House) -> None:
 
 
 def test_no_recipes_at_all_are_refused(house: House) -> None:
-    with pytest.raises(RecipeError, match=r"^recipes/: no recipes; add one as recipes/<model>"):
+    with pytest.raises(RecipeError, match=r"^archive/: no recipes; add one as archive/<model>"):
         load_recipes(house.recipes)
 
 
@@ -344,7 +347,7 @@ def outcome(house: House, text: str | bytes) -> Recipe | RecipeError:
     try:
         return house.load(text)
     except RecipeError as error:
-        assert str(error).startswith("recipes/tiny.toml: ")
+        assert str(error).startswith("archive/tiny.toml: ")
         return error
 
 

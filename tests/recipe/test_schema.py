@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from ci.prove.project import copy_project, environment
 from marwright.recipe.schema import SCHEMA_FILE, recipe_schema
 from tests.projects import ROOT, TABLE, edit
 from tests.recipe.conftest import IMAGE, House, edited
@@ -23,10 +23,14 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(json.loads(recipe_schema()))
 
 
+SCHEMA = "src/marwright/recipe/schema.json"
+
+
 def written_schema(folder: Path) -> str:
-    """Run `python -m marwright.recipe.schema` in a folder; returns what it wrote."""
-    subprocess.run([sys.executable, "-m", "marwright.recipe.schema"], cwd=folder, check=True)
-    return (folder / "recipes/schema.json").read_text(encoding="utf-8")
+    """Run `make schema` with a folder's engine; returns what it wrote."""
+    command = [sys.executable, "-m", "marwright.recipe.schema"]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    return (folder / SCHEMA).read_text(encoding="utf-8")
 
 
 def test_the_schema_in_the_repository_is_current() -> None:
@@ -34,12 +38,11 @@ def test_the_schema_in_the_repository_is_current() -> None:
 
 
 def test_a_changed_type_makes_another_schema(tmp_path: Path) -> None:
-    for room in ("recipes", "handlers"):
-        shutil.copytree(ROOT / room, tmp_path / room)
-    (tmp_path / "recipes/schema.json").unlink()
+    copy_project(ROOT, tmp_path)
+    (tmp_path / SCHEMA).unlink()
     (tmp_path / "docs/reference").mkdir(parents=True)
     assert written_schema(tmp_path) == recipe_schema()
-    edit(tmp_path, "recipes/types.py", "Meta(ge=18, le=23)", "Meta(ge=18, le=24)")
+    edit(tmp_path, "src/marwright/recipe/types.py", "Meta(ge=18, le=23)", "Meta(ge=18, le=24)")
     assert written_schema(tmp_path) != recipe_schema()
 
 
@@ -47,12 +50,12 @@ def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(json.loads(recipe_schema()))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "archive").glob("*.toml")), ids=lambda p: p.stem)
 def test_the_shipped_recipes_fit(validator: Draft202012Validator, path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     validator.validate(tomllib.loads(text))
     # Editors find the schema by this line.
-    assert text.startswith("#:schema ./schema.json\n")
+    assert text.startswith(f"#:schema ../{SCHEMA}\n")
 
 
 @pytest.mark.parametrize(

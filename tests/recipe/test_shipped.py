@@ -13,14 +13,14 @@ from marwright.recipe.types import MAIN_METRIC
 from marwright.train.record import StudyReport
 from tests.projects import ROOT
 
-RECIPES, _ = load_recipes(ROOT / "recipes")
+RECIPES, _ = load_recipes(ROOT / "archive")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_another_processor_keeps_the_promised_metric(name: str) -> None:
     """Other last bits send a training elsewhere, as another seed does: four standard deviations."""
     recipe = RECIPES[name]
-    study = read_json(ROOT / "recipes" / "studies" / f"{name}.json", StudyReport)
+    study = read_json(ROOT / "archive" / name / "study.json", StudyReport)
     assert study is not None
     metric = MAIN_METRIC[recipe.task]
     values = [found[metric] for found in study.variants[0].metrics]

@@ -112,7 +112,6 @@ def test_a_default_is_shared_by_no_two_recipes() -> None:
         {"transfer": {"unfreeze_every": 2}},
         {"transfer": {"layer_decay": 0}},
         {"model": {"factory": "torchvision/"}},
-        {"model": {"factory": "net.py"}},
         {"model": {"factory": "../net.py"}},
         {"model": {"factory": "a/b-c.py"}},
         {"model": {"factory": "small_cnn", "weights": "IMAGENET1K_V1"}},
@@ -209,9 +208,11 @@ def test_classes_are_weighed_where_there_are_some() -> None:
 @pytest.mark.parametrize(
     ("factory", "file"),
     [
-        ("small_cnn", "train/models/small_cnn.py"),
-        ("torchvision/resnet18", "train/models/torchvision.py"),
+        ("small_cnn", "marwright/train/models/small_cnn.py"),
+        ("torchvision/resnet18", "marwright/train/models/torchvision.py"),
         ("user/net.py", "user/net.py"),
+        ("net.py:small", "net.py"),
+        ("user.net:small", "user/net.py"),
     ],
 )
 def test_a_factory_is_a_file(factory: str, file: str) -> None:

@@ -60,7 +60,7 @@ def test_a_data_set_is_opened_and_split(make_module: ModuleMaker) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_the_shipped_data_is_opened(name: str) -> None:
-    recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
+    recipe = load_recipe(ROOT / "archive" / f"{name}.toml")
     found = open_dataset(recipe, Path())
     splits = found.splits
     assert sum(map(len, splits.named().values())) == {"digits": 1797, "diabetes": 442}[name]
@@ -70,7 +70,7 @@ def test_the_shipped_data_is_opened(name: str) -> None:
 
 
 def test_digits_are_split_in_about_the_same_proportions() -> None:
-    splits = open_dataset(load_recipe(ROOT / "recipes/digits.toml"), Path()).splits
+    splits = open_dataset(load_recipe(ROOT / "archive/digits.toml"), Path()).splits
     targets = splits.samples.targets
     for label in range(10):
         whole = int((targets == label).sum())
@@ -127,7 +127,7 @@ def test_data_of_another_kind_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
         opened(make_module, recipe, samples)
-    assert str(caught.value).startswith("recipes/tiny.toml: [preprocess] kind: ")
+    assert str(caught.value).startswith("archive/tiny.toml: [preprocess] kind: ")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_another_set_of_labels_is_refused(
 ) -> None:
     with pytest.raises(DataError) as caught:
         opened(make_module, image_samples(), recipe_of("image", labels))
-    assert str(caught.value).startswith("recipes/tiny.toml: [data] labels: ")
+    assert str(caught.value).startswith("archive/tiny.toml: [data] labels: ")
     assert said in str(caught.value) and len(str(caught.value)) < 400
 
 

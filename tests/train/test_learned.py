@@ -18,7 +18,7 @@ from tests.projects import ROOT
 
 pytestmark = pytest.mark.slow
 
-RECIPE = load_recipe(ROOT / "recipes" / "diabetes.toml")
+RECIPE = load_recipe(ROOT / "archive" / "diabetes.toml")
 
 
 def test_the_same_division_has_nothing_in_common() -> None:

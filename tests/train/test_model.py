@@ -69,7 +69,7 @@ def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reaso
     with pytest.raises(RecipeError, match=reason) as caught:
         build_model(table_recipe(params=params), Path(), (10,), 1)
     said = str(caught.value)
-    assert said.startswith("recipes/tiny.toml: [model.params]: train/models/mlp.py")
+    assert said.startswith("archive/tiny.toml: [model.params]: train/models/mlp.py")
     assert f" refuses {params} for samples of shape (10,): " in said
     # An argument that there is not never reaches the file.
     assert (", line " in said) == ("depth" not in params)
@@ -86,7 +86,7 @@ def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reaso
     ],
 )
 def test_a_network_of_other_samples_is_named(recipe: Any, shape: tuple[int, ...]) -> None:
-    with pytest.raises(RecipeError, match=r"^recipes/tiny\.toml: \[model") as caught:
+    with pytest.raises(RecipeError, match=r"^archive/tiny\.toml: \[model") as caught:
         build_model(recipe, Path(), shape, 2)
     assert f"train/models/{recipe.model.factory}.py" in str(caught.value)
 
@@ -138,7 +138,7 @@ def test_a_factory_that_builds_something_else_is_named(
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: built)
     with pytest.raises(RecipeError) as caught:
         build_model(table_recipe(), Path(), (4,), 1)
-    assert str(caught.value) == f"recipes/tiny.toml: [model] factory: train/models/mlp.py {said}"
+    assert str(caught.value) == f"archive/tiny.toml: [model] factory: train/models/mlp.py {said}"
 
 
 class Backwards(nn.Module):

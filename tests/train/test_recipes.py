@@ -34,7 +34,7 @@ def trained(recipe: Recipe, out: Path) -> TrainReport:
 def test_mnist_is_trained_on_files_of_its_format(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     recipe = varied(
-        load_recipe(ROOT / "recipes" / "examples" / "mnist.toml"),
+        load_recipe(ROOT / "archive" / "examples" / "mnist.toml"),
         {**SHORT, "data.params": {"root": str(tmp_path)}, "fit.batch_size": 20},
     )
     report = trained(recipe, tmp_path / "out")
@@ -47,7 +47,7 @@ def test_mnist_is_trained_on_files_of_its_format(tmp_path: Path) -> None:
 def test_frozen_random_weights_are_told_of(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     recipe = varied(
-        load_recipe(ROOT / "recipes" / "examples" / "mnist.toml"),
+        load_recipe(ROOT / "archive" / "examples" / "mnist.toml"),
         {
             **SHORT, "data.params": {"root": str(tmp_path)}, "fit.batch_size": 20,
             "transfer.freeze": "body",
@@ -79,7 +79,7 @@ def test_pets_start_from_a_resnet_that_was_downloaded_before(
     )  # fmt: skip
     monkeypatch.setattr(entry, "_value_", ours)
     recipe = varied(
-        load_recipe(ROOT / "recipes" / "examples" / "pets_resnet50.toml"),
+        load_recipe(ROOT / "archive" / "examples" / "pets_resnet50.toml"),
         {
             **SHORT, "data.params": {"root": str(tmp_path)}, "fit.batch_size": 8, "fit.warmup": 0,
             "fit.workers": 1, "preprocess.height": 64, "preprocess.width": 64,
@@ -125,7 +125,7 @@ def test_ten_lines_and_a_folder_of_images_are_a_model(tmp_path: Path) -> None:
     """What a person begins with: two folders of photographs, one of them damaged."""
     root = tmp_path / "project"
     copy_project(ROOT, root, models=())
-    (root / "recipes" / "colours.toml").write_text(RECIPE, encoding="utf-8")
+    (root / "archive" / "colours.toml").write_text(RECIPE, encoding="utf-8")
     chance = np.random.default_rng(0)
     for label, red in (("dark", 40), ("light", 200)):
         (root / "photos" / label).mkdir(parents=True)

@@ -58,7 +58,7 @@ from pathlib import Path
 from marwright.recipe.load import load_recipe
 from marwright.train.model import build_model
 from marwright.train.trace import trace
-recipe = load_recipe(Path("recipes/digits.toml"))
+recipe = load_recipe(Path("archive/digits.toml"))
 torch.manual_seed(0)
 trace(build_model(recipe, Path(), (1, 8, 8), 10), (1, 8, 8), Path(sys.argv[1]))
 """

@@ -179,7 +179,7 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command line; returns the exit code. See `recipes/errors.py` for the codes."""
+    """Run a command line; returns the exit code. See `marwright.recipe.errors` for the codes."""
     args = parser().parse_args(arguments)
     run: Run = args.run
     try:

@@ -1,4 +1,4 @@
-"""`python -m pipeline inspect` and `diff`: archives to look at."""
+"""`marwright inspect` and `diff`: archives to look at."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marwright.pipeline.step import Step
+from marwright.recipe.paths import RECIPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class Layout:
     @property
     def recipes(self) -> Path:
         """The folder of the recipes."""
-        return self.root / "recipes"
+        return self.root / RECIPES
 
     def folder(self, model: str) -> Path:
         """Return the build folder of a model."""

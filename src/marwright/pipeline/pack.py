@@ -1,4 +1,4 @@
-"""`python -m pipeline pack`: torch-model-archiver's options, for models without a recipe."""
+"""`marwright pack`: torch-model-archiver's options, for models without a recipe."""
 
 from __future__ import annotations
 
@@ -84,4 +84,4 @@ def show(packed: Packed) -> None:
         print(f"  {note}")
     # A bare word would be a model's name to `verify`.
     shown = f"./{packed.path}" if packed.path.name == str(packed.path) else str(packed.path)
-    print(f"`python -m pipeline verify {shlex.quote(shown)}` loads it as TorchServe would")
+    print(f"`marwright verify {shlex.quote(shown)}` loads it as TorchServe would")

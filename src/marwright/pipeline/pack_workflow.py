@@ -1,4 +1,4 @@
-"""`python -m pipeline pack-workflow`: torch-workflow-archiver's options."""
+"""`marwright pack-workflow`: torch-workflow-archiver's options."""
 
 from __future__ import annotations
 

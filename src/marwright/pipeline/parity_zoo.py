@@ -267,7 +267,7 @@ def _write(table: Table, known: list[str], root: Path) -> None:
     lines = [
         "# The parity zoo",
         "",
-        "`python -m pipeline parity-zoo` takes every classification architecture of torchvision",
+        "`marwright parity-zoo` takes every classification architecture of torchvision",
         "from random weights through trace, ONNX export and a quick look of the parity gate, and",
         "writes this page. A quick look compares fewer inputs than the gate of a recipe does, at",
         "batches of 1, 2 and 4, and does not search for worse ones. [Parity](parity.md) explains",

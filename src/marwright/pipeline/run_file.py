@@ -1,4 +1,4 @@
-"""`python -m pipeline run FILE INPUT…`: an archive's handler without a server."""
+"""`marwright run FILE INPUT…`: an archive's handler without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline verify FILE…`: check archives that may come from anywhere."""
+"""`marwright verify FILE…`: check archives that may come from anywhere."""
 
 from __future__ import annotations
 

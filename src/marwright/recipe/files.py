@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from marwright.project import place
+from marwright.project import is_engines, place
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.labels import file_of, read_labels
 from marwright.recipe.modules import STOCK_HANDLERS, check_handler, check_params, function_of
-from marwright.recipe.paths import recipe_file, root_of, shown
+from marwright.recipe.paths import RECIPES, recipe_file, root_of, shown
 from marwright.recipe.regular import MOST_TEXT, read_regular
 from marwright.recipe.suggest import suggestion
 from marwright.recipe.types import INIT_LABELS, Recipe, Task
@@ -30,7 +30,7 @@ _OWN_HANDLERS: dict[str, tuple[str, Task]] = {
 def check_files(recipe: Recipe, path: Path) -> None:
     """Refuse what a recipe names and is not there, or does not fit it: raises `RecipeError`."""
     root = root_of(path)
-    handler = recipe.serve.handler
+    handler = PurePosixPath(recipe.serve.file).stem
     if handler in STOCK_HANDLERS:
         raise RecipeError(
             f"{shown(path)}: [serve] handler: {handler!r} is a name of TorchServe's own; if ours "
@@ -59,8 +59,12 @@ def check_files(recipe: Recipe, path: Path) -> None:
         module = place(file, root)
         if not module.is_file():
             known = [p.stem for p in module.parent.glob("*.py") if p.stem != "__init__"]
+            hint = suggestion(module.stem, known)
             raise RecipeError(
-                f"{shown(path)}: {key}: there is no {file}{suggestion(module.stem, known)}"
+                f"{shown(path)}: {key}: marwright has no {module.stem!r}{hint}; a file of your own is "
+                "named by its path, as in folder/file.py"
+                if is_engines(file)
+                else f"{shown(path)}: {key}: there is no {file}{hint}"
             )
     check_handler(path, handler_file)
     _check_fitting_handler(recipe, path)
@@ -104,11 +108,11 @@ def _check_parent(path: Path, name: str, parent: str) -> None:
                 f"{' → '.join([*chain, following])}"
             )
         chain.append(following)
-        file = recipe_file(root_of(path) / "recipes", following)
+        file = recipe_file(root_of(path) / RECIPES, following)
         try:
             above = _parent_in(tomllib.loads(read_regular(file, MOST_TEXT).decode("utf-8-sig")))
         except FileNotFoundError:
-            known = [p.stem for p in (root_of(path) / "recipes").rglob("*.toml")]
+            known = [p.stem for p in (root_of(path) / RECIPES).rglob("*.toml")]
             raise RecipeError(
                 f"{shown(path)}: [model] init_from: there is no recipe "
                 f"{shown(file)}{suggestion(file.stem, known)}"

@@ -22,7 +22,7 @@ from marwright.recipe.types import NAME_PATTERN, Recipe, varied_values
 
 # Folders under build/ that belong to no model.
 RESERVED_FOLDERS = frozenset({"parity-zoo", "release", "serve"})
-# `python -m pipeline verify archive`: a build verb's word is never read as a model's.
+# `marwright verify archive`: a build verb's word is never read as a model's.
 BUILD_VERBS = frozenset({"train", "onnx", "parity", "report", "archive", "verify"})
 RESERVED_NAMES = RESERVED_FOLDERS | BUILD_VERBS
 
@@ -30,7 +30,7 @@ RESERVED_NAMES = RESERVED_FOLDERS | BUILD_VERBS
 def load_recipe(path: Path) -> Recipe:
     """Read one recipe.
 
-    The files that it names are looked for in the folder above `recipes/`. Raises `RecipeError`
+    The files that it names are looked for in the folder above its own. Raises `RecipeError`
     naming file, key and reason.
     """
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Below the root: `<name>.toml` for each model, and what belongs to it in `<name>/`.
+RECIPES = "archive"
 # Recipes that are built by name only: they take long, or need a download.
 EXAMPLES = "examples"
 

@@ -17,7 +17,7 @@ REFERENCE_FILE = Path("docs/reference/recipes.md")
 _HEAD = """\
 # Recipes
 
-`recipes/<name>.toml` declares one model; the file's name is the model's. Any other key is refused.
+`archive/<name>.toml` declares one model; the file's name is the model's. Any other key is refused.
 This page is generated from the types that read recipes (`make schema`).
 """
 

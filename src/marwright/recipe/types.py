@@ -1,7 +1,7 @@
-"""What a recipe may say: the types of `recipes/<name>.toml`, one a section.
+"""What a recipe may say: the types of `archive/<name>.toml`, one a section.
 
 Unknown keys, wrong types and values out of range are refused by these types; the JSON Schema
-for editors is generated from them. `recipes/files.py` adds what needs the files around it.
+for editors is generated from them. `recipe/files.py` adds what needs the files around it.
 """
 
 from __future__ import annotations

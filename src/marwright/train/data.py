@@ -124,7 +124,7 @@ def _loaded(recipe: Recipe, root: Path) -> Samples:
     wanted = _KINDS[str(recipe.preprocess.__struct_config__.tag)]
     if not isinstance(samples, wanted):
         raise DataError(
-            f"recipes/{recipe.name}.toml: [preprocess] kind: the data set "
+            f"archive/{recipe.name}.toml: [preprocess] kind: the data set "
             f"{data.dataset!r} holds {type(samples).__name__}, not {wanted.__name__}"
         )
     if problem := _problem(samples, recipe):
@@ -138,7 +138,7 @@ def labels_in_order(samples: Samples, recipe: Recipe, root: Path) -> Samples:
     Raises `DataError` where it does not name each of them.
     """
     declared = recipe.data.labels
-    where = file_of(declared) or f"recipes/{recipe.name}.toml: [data] labels"
+    where = file_of(declared) or f"archive/{recipe.name}.toml: [data] labels"
     try:
         wanted = read_labels(declared, root)
     except ValueError as error:

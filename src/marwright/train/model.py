@@ -36,7 +36,7 @@ def build_model(recipe: Recipe, root: Path, shape: tuple[int, ...], outputs: int
     not take such samples.
     """
     model = recipe.model
-    where = f"recipes/{recipe.name}.toml"
+    where = f"archive/{recipe.name}.toml"
     # A person's own code may raise anything, and so does torchvision's.
     try:
         module = load_module(model.file, root)
@@ -81,7 +81,7 @@ def _said(error: BaseException) -> str:
 
 def _tried(network: object, recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return the network if it takes three samples of nothing much. Raises `RecipeError`."""
-    where = f"recipes/{recipe.name}.toml: [model] factory: {recipe.model.file}"
+    where = f"archive/{recipe.name}.toml: [model] factory: {recipe.model.file}"
     if not isinstance(network, nn.Module):
         raise RecipeError(f"{where} builds no nn.Module but {type(network).__name__}")
     dtype: Dtype = "int64" if isinstance(recipe.preprocess, TextPreprocess) else "float32"

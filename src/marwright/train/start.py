@@ -233,7 +233,7 @@ def from_torchvision(recipe: Recipe, spec: PreprocessSpec) -> Source:
     name = recipe.model.weights
     if name not in known.__members__:
         raise TrainError(
-            f"recipes/{recipe.name}.toml: [model] weights: {architecture} has no {name!r}; it has "
+            f"archive/{recipe.name}.toml: [model] weights: {architecture} has no {name!r}; it has "
             f"{', '.join(known.__members__)}"
         )
     weights = known[name]

@@ -73,7 +73,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_stays_and_only_new_inputs_are_added(tmp_path: Path) -> None:
-    file = tmp_path / "recipes" / "regression" / "digits.safetensors"
+    file = tmp_path / "archive" / "digits" / "worst.safetensors"
     assert keep([IMAGES[0], ROW], file) == (2, 2)
     assert keep([ROW, IMAGES[1], IMAGES[0]], file) == (1, 3)
     assert same(read_inputs(file), [IMAGES[0], ROW, IMAGES[1]])

@@ -197,7 +197,7 @@ def test_kept_inputs_are_a_group_by_shape_in_their_order(image: Built) -> None:
 )
 def test_kept_inputs_of_another_model_are_refused(image: Built, row: Array) -> None:
     said = (
-        rf"^recipes/regression/tiny_image\.safetensors: input 1 is {row.dtype} "
+        rf"^archive/tiny_image/worst\.safetensors: input 1 is {row.dtype} "
         rf"\({', '.join(map(str, row.shape))}\), and the model takes float32 \(1, 8, 8\): remove"
     )
     with pytest.raises(ParityError, match=said):

@@ -203,7 +203,7 @@ def test_the_committed_table_has_all_and_what_fails_is_explained() -> None:
     table: dict[str, ZooRow] = msgspec.json.decode(
         (REFERENCE / "parity-zoo.json").read_bytes(), type=dict[str, ZooRow]
     )
-    assert sorted(table) == zoo.architectures(), "run `python -m pipeline parity-zoo`, and commit"
+    assert sorted(table) == zoo.architectures(), "run `marwright parity-zoo`, and commit"
     told = (REFERENCE / "parity.md").read_text(encoding="utf-8")
     failed = [row.name for row in table.values() if not row.ok]
     assert [name for name in failed if f"`{name}`" not in told] == []

@@ -53,7 +53,7 @@ def test_a_healthy_file_is_read_whole() -> None:
     assert config.handler_keys == ("handler", "tokenizer")
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("recipe", sorted((ROOT / "archive").glob("*.toml")), ids=lambda p: p.stem)
 def test_what_our_own_archives_carry_passes_and_is_complete(recipe: Any) -> None:
     written = model_config(load_recipe(recipe))
     config, found = read_config(written)

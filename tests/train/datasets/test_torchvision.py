@@ -196,9 +196,9 @@ def test_a_photograph_that_is_missing_is_a_fault(tmp_path: Path) -> None:
     for room in ("train", "handlers"):
         (project / room).parent.mkdir(exist_ok=True)
         (project / room).symlink_to(ROOT / room, target_is_directory=True)
-    (project / "recipes").mkdir()
-    (project / "recipes/pets.toml").write_text(RECIPE.format(root=tmp_path))
-    found = open_dataset(load_recipe(project / "recipes/pets.toml"), Path())
+    (project / "archive").mkdir()
+    (project / "archive/pets.toml").write_text(RECIPE.format(root=tmp_path))
+    found = open_dataset(load_recipe(project / "archive/pets.toml"), Path())
     assert [(fault.where, fault.what) for fault in found.faults] == [
         ("images/Abyssinian_trainval4.jpg", "cannot be read: No such file or directory")
     ]

@@ -85,7 +85,7 @@ def _groups(kept: Iterable[Array], model: str, domain: Domain) -> Iterable[Group
     for number, row in enumerate(kept):
         if not domain.holds(row):
             raise ParityError(
-                f"recipes/regression/{model}.safetensors: input {number} is {row.dtype} "
+                f"archive/{model}/worst.safetensors: input {number} is {row.dtype} "
                 f"{row.shape}, and the model takes {_taken(domain)}: remove the file, and "
                 "keep the worst inputs of this model anew"
             )

@@ -25,7 +25,7 @@ STEP = Step(
 
 def kept_inputs(model: str) -> str:
     """Return where a model's committed worst inputs are, if it has any."""
-    return f"recipes/regression/{model}.safetensors"
+    return f"archive/{model}/worst.safetensors"
 
 
 def run(job: Job) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def study_file(model: str) -> str:
     """Return where the committed study of a model is, if it has any."""
-    return f"recipes/studies/{model}.json"
+    return f"archive/{model}/study.json"
 
 
 def study_key(recipe: Recipe, layout: Layout) -> str:
