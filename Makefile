@@ -151,7 +151,7 @@ requirements.lock:
 # Runs on the system's Python when .venv cannot, to say that this is what is wrong.
 doctor:
 	@python=$(PY); "$$python" -c '' 2>/dev/null || python=$${PYTHON:-python3}; \
-	"$$python" -m marwright.pipeline.doctor
+	PYTHONPATH=src "$$python" -m marwright.pipeline.doctor
 
 lint: setup
 	@.venv/bin/ruff check --quiet
@@ -202,6 +202,6 @@ schema: setup
 	@$(PY) -m marwright.archive.parity.schema
 
 clean:
-	@if $(PY) -c 'import pipeline.clean' 2>/dev/null; then \
+	@if $(PY) -c 'import marwright.pipeline.clean' 2>/dev/null; then \
 	$(PY) -m marwright clean ; else \
 	echo "clean: removing build/, model_store/ and dist/" && rm -rf build model_store dist; fi

@@ -17,7 +17,7 @@ import pytest
 from ci.workflows import ROOT, make_targets
 
 FAKE_PYTHON = """#!/bin/sh
-case "$2" in *marwright.clean) exit 1 ;; esac
+case "$2" in *marwright.pipeline.clean) exit 1 ;; esac
 [ "$1" != -c ] || exit 0
 sleep "${FAKE_SECONDS:-0}"
 { printf '%s\\0' "$#" "$@"; } >>"$HOUSE/calls"

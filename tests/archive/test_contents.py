@@ -23,7 +23,7 @@ from tests.archive.tiny import (
     rewrite,
 )
 
-HANDLER = "handlers/classify_image.py"
+HANDLER = "marwright/runtime/classify_image.py"
 
 
 def read(mar: Path) -> Contents:
@@ -120,7 +120,7 @@ def test_renamed_member_is_found_under_both_names(packed: Path, tmp_path: Path) 
 
 def test_swapped_members_are_both_found(packed: Path, tmp_path: Path) -> None:
     members = members_of(packed)
-    one, two = "handlers/request.py", "handlers/spec.py"
+    one, two = "marwright/runtime/request.py", "marwright/runtime/spec.py"
     mar = rewrite(packed, tmp_path / "swapped.mar", {one: members[two], two: members[one]})
     assert [problem.partition(":")[0] for problem in problems(mar)] == [one, two]
 

@@ -134,7 +134,7 @@ def test_import_that_would_fail_is_named(
 def test_module_that_only_this_shell_finds_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make({"src/handler.py": f"import beside\nimport shown\nimport pipeline\n{HANDLE}"})
+    make({"src/handler.py": f"import beside\nimport shown\nimport marwright.nowhere\n{HANDLE}"})
     make({"beside.py": "", "../shown/shown.py": ""})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "shown"))
     monkeypatch.syspath_prepend(tmp_path / "shown")
@@ -143,5 +143,5 @@ def test_module_that_only_this_shell_finds_is_not_installed(
     assert [line.split(",")[0] for line in lines] == [
         "src/handler.py:1: imports beside",
         "src/handler.py:2: imports shown",
-        "src/handler.py:3: imports pipeline",
+        "src/handler.py:3: needs marwright.nowhere",
     ]

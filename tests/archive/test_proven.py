@@ -126,7 +126,7 @@ def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_pat
     root = project_with(
         tmp_path,
         {
-            "handlers/classify_image.py": "from handlers.vision.boxes import crop\nimport words\n",
+            "handlers/own.py": "from handlers.vision.boxes import crop\nimport words\n",
             "handlers/vision/__init__.py": "",
             "handlers/vision/boxes.py": "def f():\n    from . import edges\n",
             "handlers/vision/edges.py": "",
@@ -135,10 +135,11 @@ def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_pat
             "train/data.py": "",
         },
     )
-    members = members_of(payload(tmp_path).pack(tmp_path / "tiny.mar", root=root))
+    members = members_of(
+        payload(tmp_path, handler="handlers/own.py").pack(tmp_path / "tiny.mar", root=root)
+    )
     assert {name for name in members if name.endswith(".py")} == {
-        "handlers/__init__.py",
-        "handlers/classify_image.py",
+        "handlers/own.py",
         "handlers/vision/__init__.py",
         "handlers/vision/boxes.py",
         "handlers/vision/edges.py",
@@ -147,8 +148,8 @@ def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_pat
 
 
 def test_missing_handler_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PackError, match=r"handlers/classify_image\.py: no such file"):
-        payload(tmp_path).pack(tmp_path / "tiny.mar", root=tmp_path)
+    with pytest.raises(PackError, match=r"handlers/own\.py: no such file"):
+        payload(tmp_path, handler="handlers/own.py").pack(tmp_path / "tiny.mar", root=tmp_path)
 
 
 def test_manifest_names_the_recipes_model_and_handler(

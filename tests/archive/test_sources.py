@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from marwright.archive.sources import SourceReader
+from marwright.project import ENGINE
 from marwright.recipe.errors import PackError
 from tests.archive.tiny import ROOT
 
@@ -237,17 +238,16 @@ def test_what_python_imports_is_found() -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "import marwright.archive.proven, marwright.archive.verify\n"
-        "root = Path.cwd()\n"
+        "root = Path(sys.argv[1])\n"
         "for m in list(sys.modules.values()):\n"
         "    f = getattr(m, '__file__', None)\n"
         "    if f and Path(f).is_relative_to(root) and '.venv' not in f:\n"
         "        print(Path(f).relative_to(root).as_posix())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(ENGINE)], capture_output=True, text=True, check=True
     )
     imported = set(done.stdout.split())
-    assert "archive/verify.py" in imported
-    assert imported <= set(
-        SourceReader(ROOT).closure(["archive/proven.py", "archive/verify.py"]).files
-    )
+    entries = ["marwright/archive/proven.py", "marwright/archive/verify.py"]
+    assert imported >= {*entries}
+    assert imported <= {*SourceReader(ROOT, engine=ENGINE).closure(entries).files}

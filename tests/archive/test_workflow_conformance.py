@@ -72,7 +72,7 @@ def test_options_are_theirs_and_a_few_of_our_own(capsys: pytest.CaptureFixture[s
         """Return all options, and those that must be given."""
         line = text.partition("\n\n")[0]
         optional = "".join(re.findall(r"\[[^]]*\]", line))
-        every = {*re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text.replace(" -m pipeline", ""))}
+        every = {*re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)}
         required = {*re.findall(r"--[a-z-]+", line)} - {*re.findall(r"--[a-z-]+", optional)}
         return every, required
 
@@ -83,7 +83,7 @@ def test_options_are_theirs_and_a_few_of_our_own(capsys: pytest.CaptureFixture[s
     assert needed == needed_by_us == {"--workflow-name", "--spec-file"}
     assert {"-f", "--force", "--handler", "--extra-files", "--export-path"} <= theirs <= ours
     assert ours - theirs == {
-        "--debug", "--model-store", "--source-root", "--extra-trees", "--provided",
+        "--debug", "--project", "--model-store", "--source-root", "--extra-trees", "--provided",
     }  # fmt: skip
 
 

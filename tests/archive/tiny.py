@@ -182,7 +182,7 @@ class Payload:
         return artifact.path
 
 
-def payload(folder: Path, *, table: bool = False) -> Payload:
+def payload(folder: Path, *, table: bool = False, handler: str = "classify_image") -> Payload:
     traced = folder / "model.pt"
     traced.write_bytes(bytes(range(256)) * 8)
     numbers = range(4)
@@ -196,7 +196,7 @@ def payload(folder: Path, *, table: bool = False) -> Payload:
         GOLDEN_TENSORS: safetensors.numpy.save(tensors),
     }
     return Payload(
-        recipe=table_recipe() if table else image_recipe(),
+        recipe=table_recipe() if table else image_recipe(serve={"handler": handler}),
         meta=table_meta() if table else image_meta(),
         traced=traced,
         golden=golden,

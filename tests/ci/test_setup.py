@@ -147,13 +147,14 @@ def finished(house: House) -> House:
 def test_from_nothing(house):
     status, output = house.make("setup")
     assert status == 0, output
-    making, pip, sync = house.log()
+    making, pip, sync, ours = house.log()
     assert making == "python -m venv .venv"
     assert pip.startswith("python -m pip install")
     assert "--require-hashes" in pip
     assert "--require-hashes" in sync
     assert "--compile-bytecode" in sync
     assert sync.endswith(" requirements.lock")
+    assert "--no-deps --no-build-isolation --offline" in ours
     # uv is what checks all else, so that it comes with its own hashes, and alone.
     assert house.given_to("pip") == "uv==1.0.0 \\\n    --hash=sha256:08 \\\n    --hash=sha256:09\n"
     assert house.stamp.read_text() == LOCK
@@ -187,8 +188,9 @@ def test_a_changed_lock_is_installed_into_the_same_venv(finished):
     (finished.venv / "kept").touch()
     change(finished, LOCK.replace("numpy==2.0.0", "numpy==2.0.1"))
     assert finished.make("setup")[0] == 0
-    (sync,) = finished.log()
+    sync, ours = finished.log()
     assert sync.startswith("uv pip sync")
+    assert ours.endswith(" --editable .")
     assert "numpy==2.0.1" in finished.stamp.read_text()
     assert (finished.venv / "kept").exists()
 
@@ -199,6 +201,7 @@ def test_a_changed_uv_is_bootstrapped_again(finished):
     assert [line.split()[:3] for line in finished.log()] == [
         ["python", "-m", "pip"],
         ["uv", "pip", "sync"],
+        ["uv", "pip", "install"],
     ]
 
 
@@ -238,7 +241,7 @@ def test_a_killed_setup_is_repaired_by_the_next(house, kill):
     status, output = house.make("setup")
     assert status == 0, output
     assert "did not finish: starting .venv over" in output
-    assert [line.split()[2] for line in house.log()] == ["venv", "pip", "sync"]
+    assert [line.split()[2] for line in house.log()] == ["venv", "pip", "sync", "install"]
     assert not (house.venv / "half-written").exists()
     assert house.stamp.read_text() == house.lock.read_text()
     assert house.make("setup") == (0, "make: Nothing to be done for 'setup'.\n")
@@ -310,14 +313,14 @@ def test_a_venv_whose_python_is_gone_is_made_anew(finished):
     status, output = finished.make("setup")
     assert status == 0, output
     assert ".venv has no Python that runs: starting it over" in output
-    assert [line.split()[2] for line in finished.log()] == ["venv", "pip", "sync"]
+    assert [line.split()[2] for line in finished.log()] == ["venv", "pip", "sync", "install"]
 
 
 def test_torch_for_cpu(finished):
     status, output = finished.make("setup", "TORCH=cpu")
     assert status == 0, output
     assert "hashes do not hold" in output
-    (sync,) = finished.log()
+    sync, _ = finished.log()
     assert "--torch-backend cpu" in sync
     assert "--require-hashes" not in sync
     # uv takes the other build, of the same version, for the one that is asked for.
@@ -354,12 +357,12 @@ def test_the_torch_that_was_chosen_is_kept(house):
     assert house.make("setup", "TORCH=cpu") == (0, "")
     change(house, LOCK.replace("numpy==2.0.0", "numpy==2.0.1"))
     assert house.make("setup")[0] == 0
-    (sync,) = house.log()
+    sync, _ = house.log()
     assert "--torch-backend cpu" in sync
     assert "--reinstall-package" not in sync
 
     assert house.make("setup", "TORCH=lock")[0] == 0
-    (sync,) = house.log()
+    sync, _ = house.log()
     assert "--require-hashes requirements.lock" in sync
     assert "--reinstall-package torch" in sync
 
@@ -392,7 +395,7 @@ def test_two_setups_at_once_install_once(house):
     (house.folder / "go").touch()
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert [line.split()[2] for line in house.log()] == ["venv", "pip", "sync"]
+    assert [line.split()[2] for line in house.log()] == ["venv", "pip", "sync", "install"]
 
 
 @needs_flock

@@ -51,7 +51,7 @@ def test_nothing_is_removed_while_somebody_works(tmp_path: Path) -> None:
     root = dirty(tmp_path)
     with project_lock(root), project_lock(root), pytest.raises(MarwrightError, match="at work"):
         clean(Layout(root=root))
-    assert left(root) == ["build", "dist", "model_store", "archive"]
+    assert left(root) == ["archive", "build", "dist", "model_store"]
     clean(Layout(root=root))
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import shutil
 import socket
 import subprocess
@@ -16,13 +17,16 @@ from marwright.recipe.errors import ServeError
 
 
 def test_runs_without_an_environment(tmp_path):
-    for part in ("pipeline/__init__.py", "pipeline/doctor.py", "requirements.lock"):
-        (tmp_path / part).parent.mkdir(exist_ok=True)
+    package = "src/marwright"
+    parts = ("__init__.py", "pipeline/__init__.py", "pipeline/doctor.py")
+    for part in (*(f"{package}/{part}" for part in parts), "requirements.lock"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(doctor.ROOT / part, tmp_path / part)
     done = subprocess.run(
         # -S: without installed packages, as on a machine where nothing has been set up.
         [sys.executable, "-S", "-m", "marwright.pipeline.doctor"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         check=False,

@@ -274,7 +274,7 @@ def test_what_a_killed_verify_left_goes_with_the_next(tmp_path: Path) -> None:
 
 def verifying(mar: Path, temp: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "verify", str(mar)],
+        [sys.executable, "-m", "marwright", "verify", str(mar)],
         cwd=ROOT, env={**os.environ, "TMPDIR": str(temp)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -305,7 +305,7 @@ def test_temporary_files_without_a_place_are_a_sentence(tmp_path: Path) -> None:
 
 def test_a_home_and_a_temporary_folder_that_are_not_there_do_not_matter(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "verify", str(write_mar(tmp_path / "x.mar"))],
+        [sys.executable, "-m", "marwright", "verify", str(write_mar(tmp_path / "x.mar"))],
         cwd=ROOT, env={"PATH": os.environ["PATH"], "TMPDIR": "/nowhere"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -138,11 +138,11 @@ def test_unproven_archive_in_a_store_is_refused(store: Path, unproven: Path, cap
 def test_unproven_archive_with_problems_is_told_those_only(
     mar: Path, store: Path, capsys: Out
 ) -> None:
-    changes = {PROOF: None, INVENTORY: None, "handlers/classify_image.py": None}
+    changes = {PROOF: None, INVENTORY: None, "marwright/runtime/classify_image.py": None}
     rewrite(mar, store / "tiny_image.mar", changes)
     assert verify_files([], store, as_json=False) == 4
     line, _ = capsys.readouterr().out.splitlines()
-    assert "handlers/classify_image.py is not in the archive" in line
+    assert "marwright/runtime/classify_image.py is not in the archive" in line
 
 
 @pytest.mark.parametrize("name", ["stranger.mar", "it's one.mar", "$(x).mar"])

@@ -108,9 +108,9 @@ def test_the_shipped_recipes_are_read() -> None:
         ("1e-7", "1e-7\nk = 9", "[parity]: k = 9 is looser than 8: say why"),
         ("1e-7", "2e-6\nreason = ' '", "[parity]: floor = 2e-06 is looser than 1e-06: say"),
         # Not there.
-        ('"digits"', '"digit"', '[data] dataset: there is no train/datasets/digit.py; did you me'),
+        ('"digits"', '"digit"', "[data] dataset: marwright has no 'digit'; did you mean"),
         ('"small_cnn"', '"smal_cnn"', "[model] factory: marwright has no 'smal_cnn'; did you mean"),
-        ('y_image"', 'y_images"', "[serve] handler: there is no handlers/classify_images.py; di"),
+        ('y_image"', 'y_images"', "[serve] handler: marwright has no 'classify_images'; did"),
         # Not in the factory's signature.
         ("width = 4,", "wdith = 4,", '[model.params] wdith: unknown key; did you mean "width"?'),
         ("width = 4,", "shape = 4,", "[model.params] shape: unknown key"),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
-import handlers
 from ci.prove.mutants.healthy import Healthy
 from ci.prove.mutants.mutant import Finding, Verdict, register
 from marwright.archive.answers.check import Model, check_answers, served_exports
@@ -51,11 +47,11 @@ def _exports(traced: Path, onnx: Path, dtype: Dtype) -> dict[str, Model]:
     return served_exports({traced.name: traced, onnx.name: onnx}, threads=1, dtype=dtype)
 
 
-def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta) -> Verdict:
-    """Run the handler's half of the gate as a build does."""
+def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta, root: Path = Path()) -> Verdict:
+    """Run the handler's half of the gate as a build of the project does."""
     report = check_answers(
         recipe,
-        Path.cwd(),
+        root,
         meta,
         healthy.splits,
         _exports(healthy.traced, healthy.onnx, healthy.dtype),
@@ -65,23 +61,10 @@ def by_answers(healthy: Healthy, recipe: Recipe, meta: Meta) -> Verdict:
 
 
 def _finding(problem: str, recipe: Recipe) -> Finding:
-    """Problems read "handlers/<name>.py: <export>: …", or without an export."""
-    text = problem.removeprefix(f"handlers/{recipe.serve.handler}.py: ")
+    """Problems read "<file>: <export>: …", or without an export."""
+    text = problem.removeprefix(f"{recipe.serve.file}: ")
     [backend] = [name for name in ANSWERS if text.startswith(f"{name}: ")] or READING
     return Finding(check="answers", backend=backend, text=text.removeprefix(f"{backend}: "))
-
-
-@contextmanager
-def _handler(folder: Path, name: str, source: str) -> Iterator[None]:
-    """Let a file in a folder be a module of `handlers`, as one in that room would be."""
-    (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    handlers.__path__.append(str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        handlers.__path__.remove(str(folder))
-        sys.modules.pop(f"handlers.{name}", None)
 
 
 def in_handler(
@@ -97,11 +80,11 @@ def in_handler(
                 answer="row_values" if kind == "table" else "ranked_labels",
                 source=fault(),
             )
-            name = fault.__name__
+            name = f"{fault.__name__}.py"
+            (folder / name).write_text(source, encoding="utf-8")
             serve = msgspec.structs.replace(healthy.recipe.serve, handler=name)
             recipe = msgspec.structs.replace(healthy.recipe, serve=serve)
-            with _handler(folder, name, source):
-                return by_answers(healthy, recipe, healthy.checkpoint.meta)
+            return by_answers(healthy, recipe, healthy.checkpoint.meta, folder)
 
         # What is read wrong is answered wrong.
         too = ANSWERS if backends == READING else ()

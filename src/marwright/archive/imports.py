@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marwright.archive.gather import File, Members
 from marwright.archive.sources import Closure, SourceReader
-from marwright.project import ENGINE, PACKAGE
+from marwright.project import ENGINE, PACKAGE, is_engines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ def follow(members: Members, entry: Path | str, source_root: File | None) -> Fol
     closure = reader.closure_at_root(Path(entry)) if at_root else reader.closure([str(entry)])
     for path in closure.files:
         # Also of what was named: two files of one name are then refused.
-        if (file := reader.place(path)).is_file():
+        file = reader.place(path) if engine and is_engines(path) else root / path
+        if file.is_file():
             members.add(path, file)
     return Followed(root=root, closure=closure)

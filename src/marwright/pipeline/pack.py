@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
     """Return a verb's own options: what they are called is what the function's arguments are."""
-    common = ("verb", "debug", "run")
+    common = ("verb", "debug", "project", "run")
     return {name: value for name, value in vars(args).items() if name not in common}
 
 

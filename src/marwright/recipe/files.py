@@ -61,8 +61,8 @@ def check_files(recipe: Recipe, path: Path) -> None:
             known = [p.stem for p in module.parent.glob("*.py") if p.stem != "__init__"]
             hint = suggestion(module.stem, known)
             raise RecipeError(
-                f"{shown(path)}: {key}: marwright has no {module.stem!r}{hint}; a file of your own is "
-                "named by its path, as in folder/file.py"
+                f"{shown(path)}: {key}: marwright has no {module.stem!r}{hint}; a file of your own "
+                "is named by its path, as in folder/file.py"
                 if is_engines(file)
                 else f"{shown(path)}: {key}: there is no {file}{hint}"
             )

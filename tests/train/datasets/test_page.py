@@ -10,15 +10,12 @@ import pytest
 from tests.projects import ROOT
 
 PAGE = (ROOT / "docs/reference/data.md").read_text(encoding="utf-8")
-DATASETS = sorted(
-    file.stem
-    for file in (ROOT / "src/marwright/train/datasets").glob("*.py")
-    if file.stem != "__init__"
-)
+DATASETS_AT = ROOT / "src/marwright/train/datasets"
+DATASETS = sorted(file.stem for file in DATASETS_AT.glob("*.py") if file.stem != "__init__")
 
 
 def parameters(dataset: str) -> list[str]:
-    tree = ast.parse((ROOT / f"train/datasets/{dataset}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((DATASETS_AT / f"{dataset}.py").read_text(encoding="utf-8"))
     load = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "load")
     return [argument.arg for argument in load.args.kwonlyargs]
 
