@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from marwright.archive.container.budget import Budget
 from marwright.archive.container.limits import MAX_TEXT
 from marwright.archive.container.writer import Content
 from marwright.archive.gather import File, Members, split_commas
@@ -34,6 +33,7 @@ from marwright.archive.write import (
     SUFFIXES,
     ArchiveFormat,
     archive_date,
+    budget_of,
     check_names,
     write_archive,
 )
@@ -116,8 +116,7 @@ def pack(
         contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
-        budget = Budget(sum(file.stat().st_size for file in members.files.values()))
-        budget.enter(len(contents) + 1)
+        budget = budget_of(contents, archive_format)
         notes += check_contents(contents)
         scanned = scan(members.files, files["serialized_file"], budget)
         raise_for(f"--serialized-file {serialized_file}: {line}" for line in scanned.problems)

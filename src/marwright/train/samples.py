@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from marwright.recipe.regular import read_regular
 from marwright.runtime.images.formats import MEDIA_TYPES, format_of
-from marwright.runtime.request import is_json
+from marwright.runtime.request import is_json, trimmed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -152,7 +152,7 @@ class TextSamples(_Labelled):
 
     def content(self, index: int) -> bytes:
         """Return what makes this sample this sample, for its digest."""
-        return self.texts[index].encode()
+        return trimmed(self.texts[index]).encode()
 
     def request(self, index: int) -> tuple[bytes, str]:
         """Return the sample as a client would send it: the body and its content type."""
