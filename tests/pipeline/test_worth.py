@@ -131,6 +131,27 @@ def test_a_head_of_unknown_labels_is_refused_before_training(flowers: Path) -> N
     assert code == 3 and 'init_labels = "same" needs [data] labels' in said
 
 
+@pytest.mark.parametrize("labels", ['["aster", "rose"]', '["aster", "rose", "tulip", "lily"]'])
+def test_labels_of_another_count_than_the_heads_are_refused_before_training(
+    flowers: Path, labels: str
+) -> None:
+    recipe(flowers, model=f", init_labels = {labels}")
+    code, said = second(flowers)
+    assert code == 6 and "epoch" not in said
+    count = labels.count(",") + 1
+    assert "recipes/second.toml: [model] init_labels says that the head of plain.pt" in said
+    assert f"answers {count} labels, and it has 3 outputs (" in said
+
+
+@pytest.mark.parametrize("labels", ["[]", '["aster"]', '["aster", "rose", "aster"]'])
+def test_labels_that_no_head_can_have_are_refused_with_the_recipe(
+    flowers: Path, labels: str
+) -> None:
+    recipe(flowers, model=f", init_labels = {labels}")
+    code, said = second(flowers)
+    assert code == 3 and "recipes/second.toml: [model] init_labels: " in said
+
+
 def test_a_file_fixes_the_order_of_labels_and_is_in_the_key(flowers: Path) -> None:
     names = flowers / "index_to_name.json"
     names.write_text('\ufeff{"0": ["x", "tulip"], "1": ["x", "aster"], "2": ["x", "rose"]}')
