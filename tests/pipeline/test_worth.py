@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_what_is_not_above_its_baseline_is_not_published(project: Path) -> None:
     page = project / "build/tiny_a/failed/train/report.html"
     assert "Always answering the mean of the training split has" in words(page.read_text("utf-8"))
     assert archives(project) == before
+    row = row_of(built(project, "list"), "tiny_a")
+    assert "(baseline -0.0074) (the checkpoint before)" in row
+    assert re.search(
+        r"train was refused: r2 -?\d\.\d{4} on the test split is not above its baseline, -0\.0074$",
+        row.rstrip(),
+    )
+    # Of another training nothing is known, and another minimum may allow it.
+    edit(project, "recipes/tiny_a.toml", "= 1e-6", "= 1e-7")
+    assert row_of(built(project, "list"), "tiny_a").rstrip().endswith(" train is stale")
+    edit(project, "recipes/tiny_a.toml", "= 1e-7", f"= 1e-6{ANY}")
+    assert row_of(built(project, "list"), "tiny_a").rstrip().endswith(" train is stale")
+    edit(project, "recipes/tiny_a.toml", ANY, "")
     # A number below does not switch it off.
     edit(project, "recipes/tiny_a.toml", "= 1e-6", "= 1e-6\nminimum_metric = -1000.0")
     assert pipeline(project, "train", "--model", "tiny_a").returncode == 6
@@ -61,6 +74,9 @@ def test_another_minimum_judges_anew_and_trains_nothing(project: Path) -> None:
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9; its baseline is -0.0" in done.stderr
     assert "epoch" not in (project / "build/tiny_a/log/train.log").read_text(encoding="utf-8")
+    said = row_of(built(project, "list"), "tiny_a").rstrip()
+    assert said.endswith("on the test split, below [fit] minimum_metric = 0.9")
+    assert "the checkpoint before" not in said
     edit(project, "recipes/tiny_a.toml", "\nminimum_metric = 0.9", f"{ANY}   # once more")
     said = built(project, "train", "--model", "tiny_a")
     assert said.startswith("up to date")
