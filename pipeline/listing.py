@@ -166,7 +166,7 @@ def _refused(first: Status, recipe: Recipe, layout: Layout) -> str:
 
     folder = layout.failed(recipe.name, TRAIN.name)
     key, report = folder / REFUSED_KEY, read_json(folder / "train.json", TrainReport)
-    if first.step is not TRAIN or report is None or not key.exists():
+    if first.step is not TRAIN or first.parts is None or report is None or not key.exists():
         return ""
     if key.read_text(encoding="utf-8") != resume_key(first):
         return ""
