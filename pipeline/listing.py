@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from pipeline.layout import Layout
 from pipeline.plan import STEPS
 from pipeline.state import read_record
 from pipeline.status import Status, statuses
+from pipeline.steps.train import REFUSED_KEY
+from pipeline.steps.train import STEP as TRAIN
 from recipes.errors import MarwrightError, ServeError
 from recipes.paths import recipe_file
 from recipes.types import MAIN_METRIC, Recipe
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NONE = "–"
+_REFUSED = "train was refused: "
 # Said of what was made of weights that have been trained anew since.
 OTHER_CHECKPOINT = "another checkpoint"
+# Said of a metric where the training since then was refused or failed.
+CHECKPOINT_BEFORE = "the checkpoint before"
 # What makes a checkpoint, as later steps read it.
 _CHECKPOINT = ("weights.safetensors", "meta.json")
 
@@ -122,8 +128,11 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
     for name, recipe in recipes.items():
         facts = facts_of(name, layout)
         state = why_not_current(recipe, layout, keys) or "current"
+        metric = facts.metric
+        if state.startswith(_REFUSED) and metric != _NONE and not _judged_anew(name, layout):
+            metric += f" ({CHECKPOINT_BEFORE})"
         table.add_row(
-            name, recipe.version, recipe.task, facts.metric, facts.exports, facts.published, state
+            name, recipe.version, recipe.task, metric, facts.exports, facts.published, state
         )
     print_table(table)
     for line in (*strangers(layout), *_served_older(layout)):
@@ -136,7 +145,7 @@ def why_not_current(recipe: Recipe, layout: Layout, keys: KeyMaker) -> str:
     try:
         for status in statuses(recipe, STEPS, layout, keys):
             if status.state != "current":
-                return _state(status)
+                return _refused(status, recipe, layout) or _state(status)
     except MarwrightError as error:
         return str(error)
     return ""
@@ -144,6 +153,34 @@ def why_not_current(recipe: Recipe, layout: Layout, keys: KeyMaker) -> str:
 
 def _state(first: Status) -> str:
     return f"{first.step.name} is stale" if first.state == "stale" else first.reasons[0]
+
+
+def _refused(first: Status, recipe: Recipe, layout: Layout) -> str:
+    """Say in short why the model of the last training must not ship.
+
+    Nothing where training would make another one now, or where the recipe's minimum allows it now.
+    """
+    from pipeline.run_step import resume_key
+    from train.accepted import refusal
+    from train.record import TrainReport
+
+    folder = layout.failed(recipe.name, TRAIN.name)
+    key, report = folder / REFUSED_KEY, read_json(folder / "train.json", TrainReport)
+    if first.step is not TRAIN or first.parts is None or report is None or not key.exists():
+        return ""
+    if key.read_text(encoding="utf-8") != resume_key(first):
+        return ""
+    problem = refusal(recipe, report, sum(report.data.counts["test"]))
+    return f"{_REFUSED}{re.split('[:;]', problem)[0]}" if problem else ""
+
+
+def _judged_anew(model: str, layout: Layout) -> bool:
+    """Whether what was refused is the checkpoint that is there: only the minimum was raised."""
+    refused, kept = (
+        read_json(folder / "train.json", dict[str, Any])
+        for folder in (layout.failed(model, TRAIN.name), layout.folder(model))
+    )
+    return refused == kept
 
 
 def print_table(table: Table) -> None:

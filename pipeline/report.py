@@ -11,7 +11,7 @@ from pathlib import Path
 from archive.parity.types import ParityReport
 from archive.types import read_json
 from pipeline.layout import Layout
-from pipeline.listing import metric_of, of_this_checkpoint
+from pipeline.listing import CHECKPOINT_BEFORE, metric_of, of_this_checkpoint
 from pipeline.plan import STEPS
 from recipes.types import Recipe
 
@@ -98,4 +98,4 @@ def _parity_report(model: str, failed: str, layout: Layout) -> ParityReport | No
 def _metric(model: str, failed: str, layout: Layout) -> str:
     """Return a model's metric; where its training failed, that is of the one before."""
     metric = metric_of(model, layout)
-    return f"{metric} (the checkpoint before)" if metric and failed == "train" else metric
+    return f"{metric} ({CHECKPOINT_BEFORE})" if metric and failed == "train" else metric

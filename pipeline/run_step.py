@@ -88,7 +88,7 @@ def run_step(
         "failed": str(failed),
         "resume": str(resume),
         "made": _only_judged_anew(status, recipe, layout),
-        "key": _resume_key(status),
+        "key": resume_key(status),
     }
     log = folder / "log" / f"{step.name}.log"
     started = time.monotonic()
@@ -111,7 +111,8 @@ def run_step(
     )
 
 
-def _resume_key(status: Status) -> str:
+def resume_key(status: Status) -> str:
+    """Return the digest of all that a step's outputs depend on, less what only judges them."""
     assert status.parts is not None
     return digest(_unjudged(status.step, status.parts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,12 @@ from pipeline.steps.report import study_file, study_key
 from recipes.types import MAIN_METRIC
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.layout import Layout
     from recipes.types import Recipe
     from train.record import StudyReport
+    from train.run import Ready
 
 
 def study_models(recipes: dict[str, Recipe], layout: Layout, *, jobs: int) -> int:
@@ -27,12 +31,15 @@ def study_models(recipes: dict[str, Recipe], layout: Layout, *, jobs: int) -> in
     for recipe in recipes.values():
         variants = variants_of(recipe)
         parents = {name: parent_checkpoint(other, layout) for name, other in variants.items()}
+        log = layout.folder(recipe.name) / "log" / "study.log"
+        write_bytes(log, b"")
         why = f"{len(variants) * recipe.study.seeds} trainings: {', '.join(variants)}"
         with Display() as display, display.step(recipe.name, "study", (why,)) as shown:
             report = study(
                 recipe, layout.root, parents, shown.progress,
                 key=study_key(recipe, layout), jobs=jobs,
                 environment=step_environment(recipe.fit.threads),
+                before=partial(try_export, log),
             )  # fmt: skip
             shown.done(f"{report.samples} test samples")
         path = study_file(recipe.name)
@@ -40,6 +47,13 @@ def study_models(recipes: dict[str, Recipe], layout: Layout, *, jobs: int) -> in
         _print(report)
         print(f"{path}: commit it, and `make report` shows it")
     return 0
+
+
+def try_export(log: Path, recipe: Recipe, ready: Ready) -> None:
+    """Try the export of what is to be trained; raises `ExportError` where it cannot ship."""
+    from pipeline.trial import refuse_unexportable
+
+    refuse_unexportable(recipe, ready.network, ready.spec, log)
 
 
 def _print(report: StudyReport) -> None:

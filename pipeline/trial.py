@@ -43,17 +43,27 @@ def try_export(job: Job, network: nn.Module, spec: PreprocessSpec, outputs: int)
 
     Raises `ExportError` with what the steps after training would say.
     """
-    from train.export_error import of_factory
-
     passed = job.out.parent / "state" / PASSED
     key = _key(job, spec, outputs)
     if passed.exists() and passed.read_text(encoding="utf-8") == key:
         return
     job.progress(0, job.recipe.fit.epochs, "trying the export of the untrained network")
-    with of_factory(job.recipe):
-        if said := _in_a_fork(lambda: tried(network, job.recipe, spec)):
-            raise ExportError(said)
+    refuse_unexportable(job.recipe, network, spec)
     write_bytes(passed, key.encode())
+
+
+def refuse_unexportable(
+    recipe: Recipe, network: nn.Module, spec: PreprocessSpec, log: Path | None = None
+) -> None:
+    """Try the export of a network, which stays as it is; what is printed goes to `log`, if any.
+
+    Raises `ExportError` with what the steps after training would say.
+    """
+    from train.export_error import of_factory
+
+    with of_factory(recipe):
+        if said := _in_a_fork(lambda: tried(network, recipe, spec), log):
+            raise ExportError(said)
 
 
 def _key(job: Job, spec: PreprocessSpec, outputs: int) -> str:
@@ -104,11 +114,10 @@ def tried(network: nn.Module, recipe: Recipe, spec: PreprocessSpec) -> None:
             )
 
 
-def _in_a_fork(work: Callable[[], None]) -> str:
-    """Do some work in a copy of this process; returns what it raised for a person, if it did.
+def _in_a_fork(work: Callable[[], None], log: Path | None = None) -> str:
+    """Do some work in a copy of this process; returns what it raised, or how it was killed.
 
-    Anything else that it raises is in the log, as is what it prints. Raises `ExportError` where it
-    was killed.
+    What it prints, and tracebacks, go where this process's do, or to the end of `log`.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -119,7 +128,7 @@ def _in_a_fork(work: Callable[[], None]) -> str:
         child = os.fork()
     if not child:
         os.close(read_end)
-        _end_after(work, write_end)
+        _end_after(work, write_end, log)
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as said:
         text = said.read()
@@ -132,7 +141,7 @@ def _in_a_fork(work: Callable[[], None]) -> str:
     return text
 
 
-def _end_after(work: Callable[[], None], descriptor: int) -> None:
+def _end_after(work: Callable[[], None], descriptor: int, log: Path | None) -> None:
     """Do some work in the copy, tell of it, and end without what the original does at its end."""
     code = 1
     # Whatever happens, no other line of the original's is run here.
@@ -140,6 +149,10 @@ def _end_after(work: Callable[[], None], descriptor: int) -> None:
         with contextlib.suppress(OSError, AttributeError):
             # Ends with the original (PR_SET_PDEATHSIG, prctl(2)).
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if log is not None:
+            with log.open("ab") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
         _calm_torch()
         work()
         code = 0

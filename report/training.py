@@ -40,15 +40,15 @@ def training_section(report: TrainReport) -> Section:
     return Section(title="Training", anchor="training", body=body)
 
 
-def _metrics(report: TrainReport) -> Iterator[tuple[str, float, str]]:
-    """Yield the name of each metric, its value, and what it says."""
+def _metrics(report: TrainReport) -> Iterator[tuple[str, float, float | None, str]]:
+    """Yield the name of each metric, its value, that of the baseline, and what it says."""
     for name, value in report.metrics.items():
         title, about = metric_words(name)
         if name == "accuracy" and report.classified is not None:
             right, of = right_of(report.classified)
             low, high = (number(end) for end in wilson(right, of))
             about = f"{right:,} of {plural(of, 'sample')}; 95 % interval: {low} to {high}"
-        yield title, value, about
+        yield title, value, report.baseline.get(name), about
 
 
 def _loss_curves(report: TrainReport) -> Markup:

@@ -57,7 +57,8 @@ def beside_baseline(task: Task, figures: Figures) -> str:
 def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
     """Say why a model must not ship, and what to do; nothing of one that may.
 
-    `samples` are those of the test split. Written so that NaN does not pass.
+    Its first clause says why in short. `samples` are those of the test split. Written so that NaN
+    does not pass.
     """
     wanted, name = recipe.fit.minimum_metric, MAIN_METRIC[recipe.task]
     if wanted == ANY:

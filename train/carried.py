@@ -49,6 +49,27 @@ def head_in_order(
     return {name: weights[name][order] if weights[name].ndim else weights[name] for name in names}
 
 
+def outputs_of_head(
+    network: nn.Module, weights: Mapping[str, torch.Tensor], outputs: int
+) -> tuple[str, int] | None:
+    """Return a tensor of the head in some weights, and how many outputs that head has.
+
+    `outputs` are those of the network. None where the tensors do not tell: those of a layer of
+    another kind do so only where they are all as the network's.
+    """
+    own = network.state_dict()
+    names = [name for name in head_of(network) if name in weights]
+    for name in names:
+        theirs, ours = weights[name], own[name]
+        in_rows = isinstance(network.get_submodule(name.rpartition(".")[0]), _ROWS)
+        if in_rows and theirs.ndim == ours.ndim > 0 and len(ours) == outputs:
+            return name, len(theirs)
+    all_there = bool(names) and names == head_of(network)
+    if all_there and all(weights[name].shape == own[name].shape for name in names):
+        return names[0], outputs
+    return None
+
+
 def scaled_otherwise(theirs: PreprocessSpec | None, ours: PreprocessSpec | None) -> str:
     """Say how the target that a regression's head answers is scaled otherwise; "" where alike."""
     if not isinstance(theirs, TableSpec) or not isinstance(ours, TableSpec):

@@ -177,8 +177,9 @@ def source_of(
         if says not in ("", *INIT_LABELS):
             says = [*read_labels(says, root)]
         return from_file(
-            root / recipe.model.init_from, recipe.model.init_from, says, answers_of(splits, spec)
-        )
+            root / recipe.model.init_from, recipe.model.init_from, says, answers_of(splits, spec),
+            f"recipes/{recipe.name}.toml: [model] init_labels",
+        )  # fmt: skip
     return None
 
 

@@ -17,7 +17,14 @@ from torch import nn
 
 from handlers.spec import PreprocessSpec, TableSpec, spec_to_dict
 from recipes.errors import TrainError
-from train.carried import head_in_order, head_of, of_other_inputs, scaled_otherwise
+from recipes.labels import plain
+from train.carried import (
+    head_in_order,
+    head_of,
+    of_other_inputs,
+    outputs_of_head,
+    scaled_otherwise,
+)
 from train.model import fill
 from train.record import Start
 from train.weights import read_about
@@ -36,12 +43,14 @@ class Source:
     """Weights to start from.
 
     `answers` are what its outputs stand for: labels, or a regression's target; None where nothing
-    says it. `spec` is what it was trained to read, where that is known.
+    says it, and `said_in` is the recipe and its key where that is what says it. `spec` is what it
+    was trained to read, where that is known.
     """
 
     name: str
     weights: Tensors
     answers: tuple[str, ...] | None = None
+    said_in: str = ""
     spec: PreprocessSpec | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -58,8 +67,10 @@ def load_start(
     where that of the weights stands for something else; labels in another order are put into ours.
     Layers that read other columns stay random too. Where a network of one channel takes weights of
     three, they are added up, as grey is the same in all. Raises `TrainError` where nothing fits,
-    or where a head would fit of which nothing says what it answers.
+    where a head would fit of which nothing says what it answers, or where the recipe names more
+    or fewer labels than it has outputs.
     """
+    _refuse_other_count(network, source, answers, spec)
     own = network.state_dict()
     head = head_of(network)
     other_inputs = of_other_inputs(network, source.name, source.spec, spec)
@@ -99,17 +110,42 @@ def load_start(
     )
 
 
+def _refuse_other_count(
+    network: nn.Module, source: Source, answers: Sequence[str], spec: PreprocessSpec | None
+) -> None:
+    """Refuse labels that a recipe names of a head with another number of outputs."""
+    if not source.said_in or not source.answers:
+        return
+    found = outputs_of_head(network, source.weights, len(answers))
+    if found is None or found[1] == len(source.answers):
+        return
+    what = "target" if _is_value(spec, answers) else "label"
+    tensor, outputs = found
+    raise TrainError(
+        f"{source.said_in} says that the head of {source.name} answers "
+        f"{_counted(len(source.answers), what)}, and it has {_counted(outputs, 'output')} "
+        f'({tensor}): say what each of them stands for, or "other" to leave the head random'
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
+
+
 def _head(
     network: nn.Module, source: Source, answers: Sequence[str], spec: PreprocessSpec | None
 ) -> tuple[str, dict[str, torch.Tensor]]:
     """Return why a head is not taken, or those of its tensors that had to be put in order."""
-    theirs = source.answers
-    if theirs is None:
+    if source.answers is None:
         return "", {}
+    # As this recipe's data write them: systems keep accents in two forms.
+    own = {plain(label): label for label in answers}
+    theirs = tuple(own.get(plain(label), label) for label in source.answers)
     if theirs == tuple(answers):
         return scaled_otherwise(source.spec, spec) if _is_value(spec, answers) else "", {}
     if sorted(theirs) != sorted(answers):
-        return "the head of other labels", {}
+        other = [label for label in theirs if label not in answers]
+        return f"the head of other labels{f', as {other[0]}' if other else ''}", {}
     in_order = head_in_order(network, source.weights, theirs, answers)
     return ("the head of the same labels in another order", {}) if in_order is None else (
         "", in_order,
@@ -170,11 +206,16 @@ def _first(skipped: Mapping[str, str]) -> str:
 
 
 def from_file(
-    path: Path, shown: str, says: str | Sequence[str] = "", answers: Sequence[str] = ()
+    path: Path,
+    shown: str,
+    says: str | Sequence[str] = "",
+    answers: Sequence[str] = (),
+    said_in: str = "[model] init_labels",
 ) -> Source:
     """Read a file of weights: safetensors, or a state dict of torch's, which is not unpickled.
 
-    `says` is `[model] init_labels`, read if it is a file; `answers` are what "same" stands for.
+    `says` is `[model] init_labels`, read if it is a file, and `said_in` is what a message calls it;
+    `answers` are what "same" stands for.
     Raises `TrainError` when it is no such file, or says otherwise itself.
     """
     own: dict[str, Any] = {}
@@ -194,13 +235,16 @@ def from_file(
     if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
         raise TrainError(f"{shown}: holds no state dict (names of tensors, and tensors)")
     theirs, told = own.get("answers"), _told(says, answers)
-    if theirs is not None and told and told != theirs:
+    if theirs is not None and told and [*map(plain, told)] != [*map(plain, theirs)]:
         raise TrainError(
             f"{shown}: says itself that its head answers {', '.join(theirs)}, in this order, and "
-            f"[model] init_labels says {', '.join(told)}: remove that key"
+            f"{said_in} says {', '.join(told)}: remove that key"
         )
     known = told if told is not None else theirs
-    return Source(name=shown, weights=found, answers=known, spec=own.get("spec"))
+    return Source(
+        name=shown, weights=found, answers=known, said_in=said_in if told else "",
+        spec=own.get("spec"),
+    )  # fmt: skip
 
 
 def _told(says: str | Sequence[str], answers: Sequence[str]) -> tuple[str, ...] | None:

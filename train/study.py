@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from recipes.errors import TrainError
+from recipes.errors import ExportError, TrainError
 from recipes.types import OWN, Recipe, canonical, varied
 from train.record import Studied, StudyReport, TrainReport
 
 if TYPE_CHECKING:
+    from train.run import Ready
     from train.types import Checkpoint
+
+# Called in another process, so that it can be pickled.
+Before = Callable[[Recipe, "Ready"], None]
 
 
 def variants_of(recipe: Recipe) -> dict[str, Recipe]:
@@ -40,12 +44,14 @@ def study(
     key: str,
     jobs: int,
     environment: Mapping[str, str],
+    before: Before,
 ) -> StudyReport:
     """Train every variant with every seed, on the test split once each.
 
     `parents` are what the variants start from, by name; `key` says what is studied; `environment`
-    is all that their processes get of it. A metric below the recipe's minimum is a finding here,
-    and no error. Raises `TrainError` as soon as one cannot be trained.
+    is all that their processes get of it; `before` is called for each variant with all that its
+    first epoch begins with, before anything is trained, and may raise. A metric below the recipe's
+    minimum is a finding here, and no error. Raises `TrainError` as soon as one cannot be trained.
     """
     variants, seeds = variants_of(recipe), range(recipe.study.seeds)
     total = len(variants) * len(seeds)
@@ -53,17 +59,19 @@ def study(
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin, initargs=(dict(environment), root)
     ) as pool:
-        running = {
-            name: [
-                pool.submit(
-                    _trained, canonical(varied(variant, {"fit.seed": seed})), root, parents[name]
-                )
-                for seed in seeds
-            ]
-            for name, variant in variants.items()
-        }
-        trials = {future: name for name, futures in running.items() for future in futures}
         try:
+            _try_first(pool, variants, root, parents, before, lambda what: progress(0, total, what))
+            running = {
+                name: [
+                    pool.submit(
+                        _trained, canonical(varied(variant, {"fit.seed": seed})), root,
+                        parents[name],
+                    )
+                    for seed in seeds
+                ]
+                for name, variant in variants.items()
+            }  # fmt: skip
+            trials = {future: name for name, futures in running.items() for future in futures}
             for done, future in enumerate(as_completed(trials), start=1):
                 future.result()
                 progress(done, total, trials[future])
@@ -94,6 +102,27 @@ def study(
     )
 
 
+def _try_first(
+    pool: ProcessPoolExecutor,
+    variants: Mapping[str, Recipe],
+    root: Path,
+    parents: Mapping[str, Checkpoint | None],
+    before: Before,
+    say: Callable[[str], None],
+) -> None:
+    """Call `before` for each variant; an `ExportError` says which of them it is of."""
+    say("trying the export of the untrained networks")
+    tried = {
+        name: pool.submit(_tried, canonical(variant), root, parents[name], before)
+        for name, variant in variants.items()
+    }
+    for name, future in tried.items():
+        try:
+            future.result()
+        except ExportError as error:
+            raise error if name == OWN else ExportError(f'variant "{name}": {error}') from error
+
+
 class Trial(Struct, frozen=True, kw_only=True):
     """What one training came to. `start` is the digest of the weights that it started from."""
 
@@ -109,6 +138,13 @@ def _begin(environment: dict[str, str], root: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(root)
+
+
+def _tried(values: dict[str, Any], root: Path, parent: Checkpoint | None, before: Before) -> None:
+    from train.run import prepare
+
+    recipe = msgspec.convert(values, Recipe)
+    before(recipe, prepare(recipe, root, parent))
 
 
 def _trained(values: dict[str, Any], root: Path, parent: Checkpoint | None) -> Trial:

@@ -24,6 +24,8 @@ _PARENT = {
 }
 _STATE = "state.pt"
 _REPORT = "train.json"
+# Beside the report of a model that is not good enough: the key of its training.
+REFUSED_KEY = "key"
 # Seconds between two times that what it takes to go on is kept: a write waits for the disk.
 _EVERY = 1.0
 # The variable that names a folder for TensorBoard. It changes nothing of what is made, so it is in
@@ -116,6 +118,7 @@ def _keep_report(job: Job) -> None:
     if (report := job.out / _REPORT).exists():
         job.failed.mkdir(parents=True, exist_ok=True)
         report.replace(job.failed / _REPORT)
+        (job.failed / REFUSED_KEY).write_text(job.key, encoding="utf-8")
 
 
 def take_part(job: Job) -> None:

@@ -7,9 +7,12 @@ TRAINING = """\
   {{ report.best_epoch | count }}, after which the loss on the validation split was least. On the
   test split, which had no part in it:</p>
 <dl class="tiles">
-{% for name, value, about in metrics %}
+{% for name, value, baseline, about in metrics %}
 <div><dt>{{ name }}</dt>
 <dd class="value">{{ value | number(4) }}</dd>
+{% if baseline is not none %}
+<dd>baseline <strong>{{ baseline | number(4) }}</strong></dd>
+{% endif %}
 <dd>{{ about }}</dd></div>
 {% endfor %}
 </dl>

@@ -9,10 +9,15 @@ import pytest
 
 from archive.parity.types import Agreement
 from archive.types import to_json
+from pipeline.keys import digest
 from pipeline.layout import Layout
-from pipeline.listing import facts_of
+from pipeline.listing import _refused, facts_of
 from pipeline.state import Output, Record, write_record
+from pipeline.status import Status
+from pipeline.steps.train import STEP as TRAIN
 from tests.archive.tiny import image_meta, parity_report
+from tests.report.train_reports import classifier
+from tests.train.conftest import image_recipe
 
 
 def recorded(layout: Layout, step: str, inputs: dict[str, str], outputs: dict[str, str]) -> None:
@@ -65,6 +70,21 @@ def test_what_a_precision_costs_is_never_a_negative_zero(
     assert facts.exports == f"≤ 1.0e-06, 25 % of limit, bf16 {shown} points"
     assert facts.metric == "accuracy 0.7500 (baseline 0.2500)"
     assert facts.published == "–"
+
+
+def test_whether_a_refused_training_would_be_the_same_is_not_known_while_it_waits(
+    tmp_path: Path,
+) -> None:
+    """As of a model whose parent is to be trained first."""
+    layout, recipe = Layout(root=tmp_path), image_recipe()
+    failed = layout.failed(recipe.name, "train")
+    failed.mkdir(parents=True)
+    (failed / "train.json").write_bytes(to_json(classifier(2)))
+    parts = {"data": "d"}
+    (failed / "key").write_text(digest(parts), encoding="utf-8")
+    stale = Status(step=TRAIN, state="stale", parts=parts)
+    assert _refused(stale, recipe, layout).startswith("train was refused: accuracy 0.8831 on the")
+    assert _refused(Status(step=TRAIN, state="waits"), recipe, layout) == ""
 
 
 def test_what_was_never_built_is_a_dash(tmp_path: Path) -> None:

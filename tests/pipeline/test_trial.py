@@ -198,6 +198,24 @@ def test_what_the_gate_would_say_is_said_before(
         tried(network(), recipe, spec)
 
 
+def test_a_study_trains_nothing_where_one_variant_cannot_be_exported(project: Path) -> None:
+    text = RECIPE.format(kind="orthogonal").replace("learning_rate = 0.01", "learning_rate = 1e30")
+    recipe = project / "recipes" / "studied.toml"
+    variant = '"model.params" = { kind = "pooled" }'
+    recipe.write_text(f"{text}[study]\nseeds = 2\n[study.variants.other]\n{variant}\n", "utf-8")
+    try:
+        done = pipeline(project, "study", "--model", "studied")
+    finally:
+        recipe.unlink()
+    said = " ".join((done.stdout + done.stderr).split())
+    # Of a training, it would be that its loss is NaN.
+    assert done.returncode == ExportError.exit_code, said
+    assert f'variant "other": {SAID["pooled"]}' in said
+    assert "Traceback" not in said
+    log = (project / "build" / "studied" / "log" / "study.log").read_text(encoding="utf-8")
+    assert "adaptive_max_pool2d" in log
+
+
 def test_a_copy_that_ends_without_a_word_is_told_of() -> None:
     assert _in_a_fork(lambda: None) == ""
     assert _in_a_fork(lambda: os._exit(3)) == "the export of the untrained network ended with 3"

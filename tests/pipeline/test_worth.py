@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_what_is_not_above_its_baseline_is_not_published(project: Path) -> None:
     page = project / "build/tiny_a/failed/train/report.html"
     assert "Always answering the mean of the training split has" in words(page.read_text("utf-8"))
     assert archives(project) == before
+    row = row_of(built(project, "list"), "tiny_a")
+    assert "(baseline -0.0074) (the checkpoint before)" in row
+    assert re.search(
+        r"train was refused: r2 -?\d\.\d{4} on the test split is not above its baseline, -0\.0074$",
+        row.rstrip(),
+    )
+    # Of another training nothing is known, and another minimum may allow it.
+    edit(project, "recipes/tiny_a.toml", "= 1e-6", "= 1e-7")
+    assert row_of(built(project, "list"), "tiny_a").rstrip().endswith(" train is stale")
+    edit(project, "recipes/tiny_a.toml", "= 1e-7", f"= 1e-6{ANY}")
+    assert row_of(built(project, "list"), "tiny_a").rstrip().endswith(" train is stale")
+    edit(project, "recipes/tiny_a.toml", ANY, "")
     # A number below does not switch it off.
     edit(project, "recipes/tiny_a.toml", "= 1e-6", "= 1e-6\nminimum_metric = -1000.0")
     assert pipeline(project, "train", "--model", "tiny_a").returncode == 6
@@ -61,6 +74,9 @@ def test_another_minimum_judges_anew_and_trains_nothing(project: Path) -> None:
     assert done.returncode == 6
     assert "below [fit] minimum_metric = 0.9; its baseline is -0.0" in done.stderr
     assert "epoch" not in (project / "build/tiny_a/log/train.log").read_text(encoding="utf-8")
+    said = row_of(built(project, "list"), "tiny_a").rstrip()
+    assert said.endswith("on the test split, below [fit] minimum_metric = 0.9")
+    assert "the checkpoint before" not in said
     edit(project, "recipes/tiny_a.toml", "\nminimum_metric = 0.9", f"{ANY}   # once more")
     said = built(project, "train", "--model", "tiny_a")
     assert said.startswith("up to date")
@@ -129,6 +145,27 @@ def test_a_head_of_unknown_labels_is_refused_before_training(flowers: Path) -> N
     recipe(flowers, model=', init_labels = "same"')
     code, said = second(flowers)
     assert code == 3 and 'init_labels = "same" needs [data] labels' in said
+
+
+@pytest.mark.parametrize("labels", ['["aster", "rose"]', '["aster", "rose", "tulip", "lily"]'])
+def test_labels_of_another_count_than_the_heads_are_refused_before_training(
+    flowers: Path, labels: str
+) -> None:
+    recipe(flowers, model=f", init_labels = {labels}")
+    code, said = second(flowers)
+    assert code == 6 and "epoch" not in said
+    count = labels.count(",") + 1
+    assert "recipes/second.toml: [model] init_labels says that the head of plain.pt" in said
+    assert f"answers {count} labels, and it has 3 outputs (" in said
+
+
+@pytest.mark.parametrize("labels", ["[]", '["aster"]', '["aster", "rose", "aster"]'])
+def test_labels_that_no_head_can_have_are_refused_with_the_recipe(
+    flowers: Path, labels: str
+) -> None:
+    recipe(flowers, model=f", init_labels = {labels}")
+    code, said = second(flowers)
+    assert code == 3 and "recipes/second.toml: [model] init_labels: " in said
 
 
 def test_a_file_fixes_the_order_of_labels_and_is_in_the_key(flowers: Path) -> None:

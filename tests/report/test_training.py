@@ -30,8 +30,17 @@ def test_metrics_stand_first_with_plain_names() -> None:
     assert "Accuracy 0.8831 68 of 77 samples; 95 % interval: 0.793 to 0.937 F1 0.8830" in text
     assert "AUROC 0.991 how often" in text
     text = words(html(regression()))
-    assert "R² 0.4379 part of the target's variance" in text
+    assert "R² 0.4379 baseline −0.0074 part of the target's variance" in text
+    assert "Mean absolute error 47.61 baseline 64.64 in the target's units" in text
     assert "R² on the validation split." in text
+
+
+def test_the_metrics_of_a_classifier_stand_beside_their_baselines_too() -> None:
+    blind = {"accuracy": 0.5195, "macro_f1": 0.3419}
+    text = words(html(replaced(classifier(2), baseline=blind)))
+    assert "Accuracy 0.8831 baseline 0.5195 68 of 77 samples" in text
+    assert "F1 0.8830 baseline 0.3419 precision and recall" in text
+    assert text.count("baseline") == 2
 
 
 def test_a_new_metric_is_shown_by_its_own_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,79 @@ def test_what_a_recipe_says_of_a_head(tmp_path: Path) -> None:
     start = load_start(network(), from_file(tmp_path / "w.pt", "w.pt", "other", ABC), ABC)
     assert set(start.skipped.values()) == {"the head of other labels"}
     start = load_start(network(), from_file(tmp_path / "w.pt", "w.pt", ["a", "b", "x"], ABC), ABC)
-    assert set(start.skipped.values()) == {"the head of other labels"}
+    assert set(start.skipped.values()) == {"the head of other labels, as x"}
+
+
+SAYS = "recipes/tiny.toml: [model] init_labels"
+
+
+def refusal(tmp_path: Path, made: nn.Module, ours: nn.Module, says: object) -> str:
+    torch.save(made.state_dict(), tmp_path / "w.pt")
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    found = from_file(tmp_path / "w.pt", "w.pt", says, ABC, SAYS)  # type: ignore[arg-type]
+    with pytest.raises(TrainError) as caught:
+        load_start(ours, found, ABC)
+    assert all(torch.equal(ours.state_dict()[name], before[name]) for name in before)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says", "said"),
+    [
+        (3, ["a", "b"], "2 labels, and it has 3 outputs"),
+        (3, ["a", "b", "c", "d"], "4 labels, and it has 3 outputs"),
+        (4, ["a", "b", "c"], "3 labels, and it has 4 outputs"),
+        (4, "same", "3 labels, and it has 4 outputs"),
+        (1, "same", "3 labels, and it has 1 output"),
+    ],
+)
+def test_labels_of_another_count_than_the_head_has_outputs(
+    tmp_path: Path, outputs: int, says: object, said: str
+) -> None:
+    assert refusal(tmp_path, network(outputs=outputs), network(), says) == (
+        f"{SAYS} says that the head of w.pt answers {said} (3.weight): say what each of them "
+        'stands for, or "other" to leave the head random'
+    )
+
+
+def parametrised(outputs: int) -> nn.Module:
+    made = network(outputs=outputs)
+    made[3] = parametrizations.weight_norm(nn.Linear(5, outputs, bias=False))
+    return made
+
+
+@pytest.mark.parametrize("make", [lambda outputs: Own(), parametrised])
+def test_a_head_of_another_kind_has_as_many_outputs_as_ours_where_it_fits(
+    tmp_path: Path, make: Callable[[int], nn.Module]
+) -> None:
+    assert "answers 2 labels, and it has 3 outputs" in refusal(
+        tmp_path, make(3), make(3), ["a", "b"]
+    )
+
+
+def test_where_the_tensors_do_not_tell_the_count_the_recipe_is_believed(tmp_path: Path) -> None:
+    torch.save(parametrised(4).state_dict(), tmp_path / "w.pt")
+    found = from_file(tmp_path / "w.pt", "w.pt", ["a", "b", "c", "d"], ABC, SAYS)
+    start = load_start(parametrised(3), found, ABC)
+    assert set(start.skipped.values()) == {"the head of other labels, as d"}
+
+
+def test_a_head_of_more_labels_than_ours_is_told_by_one_of_them(tmp_path: Path) -> None:
+    torch.save(network(outputs=4).state_dict(), tmp_path / "w.pt")
+    found = from_file(tmp_path / "w.pt", "w.pt", ["a", "d", "b", "c"], ABC, SAYS)
+    start = load_start(network(), found, ABC)
+    assert set(start.skipped.values()) == {"the head of other labels, as d"}
+
+
+def test_labels_in_another_form_of_unicode_are_the_same(tmp_path: Path) -> None:
+    made, ours, nfd = network(outputs=2).eval(), network(outputs=2).eval(), "e\u0301"
+    torch.save(made.state_dict(), tmp_path / "w.pt")
+    answers, rows = (nfd, "a"), torch.randn(7, 3)
+    load_start(ours, from_file(tmp_path / "w.pt", "w", ["a", "\u00e9"], answers), answers)
+    assert torch.equal(ours(rows), made(rows)[:, [1, 0]])
+    save_weights(made, tmp_path / "w.safetensors", answers, table())
+    found = from_file(tmp_path / "w.safetensors", "w", ["\u00e9", "a"], answers)
+    assert load_start(network(outputs=2), found, answers).initialised == []
 
 
 # --- targets of regressions -------------------------------------------------------------------
@@ -139,6 +212,10 @@ def test_the_head_of_a_regression_of_which_nothing_is_known_is_refused(tmp_path:
     for says, fresh in (("same", []), ("other", ["3.bias", "3.weight"])):
         found = from_file(tmp_path / "w.safetensors", "w", says, ("price",))
         assert load_start(network(outputs=1), found, ("price",), spec).initialised == fresh
+    save_file(network(outputs=2).state_dict(), tmp_path / "w.safetensors")
+    found = from_file(tmp_path / "w.safetensors", "w", "same", ("price",), SAYS)
+    with pytest.raises(TrainError, match="head of w answers 1 target, and it has 2 outputs"):
+        load_start(network(outputs=1), found, ("price",), spec)
 
 
 # --- inputs -----------------------------------------------------------------------------------
@@ -249,6 +326,6 @@ def test_of_a_parametrised_head_of_other_labels_nothing_is_taken() -> None:
     head = [name for name in before if name.startswith("3.")]
     assert len(head) == 3
     assert {name: why for name, why in start.skipped.items() if name in head} == dict.fromkeys(
-        head, "the head of other labels"
+        head, "the head of other labels, as x"
     )
     assert all(torch.equal(ours.state_dict()[name], before[name]) for name in head)

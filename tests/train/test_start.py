@@ -47,7 +47,7 @@ def test_the_head_of_other_labels_stays_random() -> None:
     before = target.state_dict()["2.weight"].clone()
     weights = network().state_dict()
     start = load_start(target, Source(name="x", weights=weights, answers=("c", "d")), ["a", "b"])
-    assert start.skipped == dict.fromkeys(("2.bias", "2.weight"), "the head of other labels")
+    assert start.skipped == dict.fromkeys(("2.bias", "2.weight"), "the head of other labels, as c")
     assert start.initialised == ["2.bias", "2.weight"]
     assert torch.equal(target.state_dict()["2.weight"], before)
     same = load_start(target, Source(name="x", weights=weights, answers=("a", "b")), ["a", "b"])
