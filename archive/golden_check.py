@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archive.names import printable
-from archive.probing import Probe, ProbeError, Reply, hint
+from archive.probing import Probe, ProbeError, Reply
 from archive.types import GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex, GoldenSample, from_json
 
 if TYPE_CHECKING:
@@ -144,16 +144,16 @@ class _Asking:
     ) -> Reply:
         doing = f"{self.sample.request}: {doing}"
         reply = self.probe.ask(do, doing, [blob], seconds=self.seconds, **(arguments or {}))
-        return _checked(reply)
+        return _checked(self.probe, reply)
 
 
 class _Fails(Exception):
     """The handler raises in a stage."""
 
 
-def _checked(reply: Reply) -> Reply:
+def _checked(probe: Probe, reply: Reply) -> Reply:
     if error := reply.texts("error"):
-        raise _Fails(f"the handler fails: {error[0]}{hint(error[0])}")
+        raise _Fails(f"the handler fails: {error[0]}{probe.hint(error[0])}")
     return reply
 
 
@@ -163,7 +163,9 @@ def _together(probe: Probe, golden: Golden, seconds: float) -> Iterator[str]:
     bodies = [golden.bodies[sample.request] for sample in samples]
     types = ["application/octet-stream", *(sample.content_type for sample in samples)]
     try:
-        asked = _checked(probe.ask("ask", doing, [JUNK, *bodies], seconds=seconds, types=types))
+        asked = _checked(
+            probe, probe.ask("ask", doing, [JUNK, *bodies], seconds=seconds, types=types)
+        )
         if refused := asked.texts("refused"):
             yield refused[0]
             return
@@ -172,7 +174,7 @@ def _together(probe: Probe, golden: Golden, seconds: float) -> Iterator[str]:
             yield f"what is no request is answered with status {junk}, not with a 4xx"
         if any(status != 200 for status, _ in answers):
             yield f"answered with status {', '.join(str(status) for status, _ in answers)}"
-        made = _array(_checked(probe.ask("together", doing, bodies, seconds=seconds)))
+        made = _array(_checked(probe, probe.ask("together", doing, bodies, seconds=seconds)))
     except _Fails as fails:
         yield str(fails)
         return

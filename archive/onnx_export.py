@@ -20,7 +20,7 @@ from recipes.errors import ExportError
 from train.examples import zeros
 from train.export_error import told_as_export_error
 from train.inference import for_inference, inference
-from train.places import frames_in, innermost
+from train.places import frames_in, innermost, noting_lines
 
 if TYPE_CHECKING:
     from handlers.spec import Dtype
@@ -70,7 +70,12 @@ def export_onnx(
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{ONNX}: the ONNX checker refuses it: {error}") from error
+        said = told(error)
+        place = places.get(named_node(said), "")
+        raise ExportError(
+            f"{place + ': ' if place else ''}{ONNX}: the ONNX checker refuses it: {said}: compute "
+            "it from other operators, in float32"
+        ) from error
     _check_loads(path, places)
     return path
 
@@ -121,7 +126,8 @@ def export_program(
         ):
             warnings.filterwarnings("ignore", said, UserWarning)
         warnings.filterwarnings("ignore", r"The tensor attribute .* assigned during export")
-        with inference(), told_as_export_error("the model cannot be exported to ONNX", model):
+        cannot = "the model cannot be exported to ONNX"
+        with inference(), noting_lines(), told_as_export_error(cannot, model):
             program = torch.onnx.export(
                 model,
                 (zeros(2, shape, dtype),),

@@ -40,18 +40,21 @@ def open_session(
     )
 
 
-# How onnxruntime names the node that fails: while it runs, is loaded, is optimised.
+# How onnxruntime names the node that fails: while it runs, is loaded, is optimised; and how the
+# checker of onnx does.
 _NAMED = (
     re.compile(r"running \w+ node\. Name:\s*'(?P<name>[^']*)'"),
     re.compile(r"Node:?\s*\((?P<name>[^)]*)\)\s*Op:?\s*\(\w+\)"),
     re.compile(r"of node \((?P<name>[^)]*)\)"),
     re.compile(r'In Node, \("(?P<name>[^"]*)", \w+,'),
     re.compile(r"node with name '(?P<name>[^']*)'"),
+    re.compile(r"\bnode name: (?P<name>[^)\s]*)\)"),
+    re.compile(r"\bnode\. Name: (?P<name>\S*) OpType:"),
 )
 
 
 def named_node(error: str) -> str:
-    """Return the name of the node that an error of onnxruntime's is about; empty without one."""
+    """Return the name of the node that an error is about; empty without one."""
     found = next(filter(None, (pattern.search(error) for pattern in _NAMED)), None)
     return found["name"] if found else ""
 

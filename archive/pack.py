@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from archive.container.budget import Budget
 from archive.container.limits import MAX_TEXT
 from archive.container.writer import Content
 from archive.gather import File, Members, split_commas
@@ -29,7 +28,15 @@ from archive.rules.handler import STOCK
 from archive.rules.stock import stock_problems
 from archive.scan import scan
 from archive.types import INVENTORY, MANIFEST, Packed
-from archive.write import FORMATS, SUFFIXES, ArchiveFormat, archive_date, check_names, write_archive
+from archive.write import (
+    FORMATS,
+    SUFFIXES,
+    ArchiveFormat,
+    archive_date,
+    budget_of,
+    check_names,
+    write_archive,
+)
 from recipes.errors import PackError
 from recipes.regular import read_regular
 
@@ -109,8 +116,7 @@ def pack(
         contents[MANIFEST] = write_manifest(model, archive_date(), runtime)
         # The rules that `verify` will hold it against.
         check_names([*contents, INVENTORY])
-        budget = Budget(sum(file.stat().st_size for file in members.files.values()))
-        budget.enter(len(contents) + 1)
+        budget = budget_of(contents, archive_format)
         notes += check_contents(contents)
         scanned = scan(members.files, files["serialized_file"], budget)
         raise_for(f"--serialized-file {serialized_file}: {line}" for line in scanned.problems)

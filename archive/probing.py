@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import selectors
 import signal
@@ -36,6 +37,14 @@ _GRACE_S = 10.0
 _HINT = " (it was run without a network and could write to its own folder only)"
 _DENIED = ("PermissionError", "Read-only file system", "Network is unreachable", "gaierror",
            "name resolution", "Name or service not known", "File too large")  # fmt: skip
+# What Python, numpy, torch, onnxruntime and the system say of it.
+_NO_MEMORY = re.compile(
+    r"MemoryError:?\s*$|MemoryError: Unable to allocate|[Cc]an(no|')t allocate memory|"
+    r"Failed to allocate memory|bad_alloc|bad allocation"
+)
+# Bytes: of memory that is not given away, at least, and that a handler has whatever is left.
+_RESERVE, _LEAST_DATA = 512 << 20, 2 << 30
+_GROUPS = "/sys/fs/cgroup"
 
 
 class ProbeError(Exception):
@@ -53,7 +62,7 @@ class Reply:
         """Return lines, made fit for a terminal later."""
         value = self.header.get(key, [])
         lines = value if isinstance(value, list) else [value]
-        return [str(line)[:2000] for line in lines[:100]]
+        return [str(line)[:2000].rstrip() for line in lines[:100]]
 
 
 @dataclass(kw_only=True)
@@ -66,6 +75,8 @@ class Probe:
     printed: int
     status: int
     until: float
+    # Bytes of memory that a process of it may take; 0 where nothing bounds that.
+    data: int = 0
     # What was kept from the archive's code, and what could not be.
     had: list[str] = field(default_factory=list)
     lacks: list[str] = field(default_factory=list)
@@ -124,6 +135,13 @@ class Probe:
                     if (reply := self._parsed(doing)) is not None:
                         return reply
                     raise ProbeError(self._end(doing))
+
+    def hint(self, error: str) -> str:
+        """Return what to think of where an error may come from the sandbox alone."""
+        if _NO_MEMORY.search(error):
+            gave = f": `verify` gave it {self.data / (1 << 30):.1f} GiB" if self.data else ""
+            return f" (it ran out of memory{gave})"
+        return _HINT if any(word in error for word in _DENIED) else ""
 
     def _write(self, out: memoryview) -> memoryview:
         try:
@@ -199,7 +217,7 @@ class Probe:
         # Whatever was printed last, if it was not an exception that ended it.
         lines = self._tail.decode(errors="replace").strip().splitlines()
         last = one_line(lines[-1])[:500] if lines else "no output"
-        return f"{doing}: the process {_ending(self._ended or 0)}: {last}{hint(last)}"
+        return f"{doing}: the process {_ending(self._ended or 0)}: {last}{self.hint(last)}"
 
     def _where(self) -> str:
         """Name the archive's line that was run when the time was up, as the probe printed it."""
@@ -223,9 +241,33 @@ def _ending(status: int) -> str:
     return f"was ended by signal {-status}"
 
 
-def hint(error: str) -> str:
-    """Return what to think of where an error may come from the sandbox alone."""
-    return _HINT if any(word in error for word in _DENIED) else ""
+def most_data() -> int:
+    """Return how many bytes of memory an archive's code may take: what is left, but a reserve.
+
+    Where less is left than an ordinary model takes, the system has to end that code before anything
+    else. 0 where nothing bounds it.
+    """
+    free = sum(
+        int(line.split()[1]) << 10 for line in _lines("/proc/meminfo")
+        if line.startswith(("MemAvailable:", "SwapFree:"))
+    )  # fmt: skip
+    if not free:
+        return 0
+    left = [
+        free,
+        # Of a container.
+        *(int(line) for name in ("memory.max", "memory/memory.limit_in_bytes")
+          for line in _lines(f"{_GROUPS}/{name}") if line.isdecimal()),
+    ]  # fmt: skip
+    least = min(left)
+    return max(_LEAST_DATA, least - max(_RESERVE, least // 8))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 @contextmanager
@@ -234,10 +276,12 @@ def running(folder: Path, temporary: Path, size: int) -> Iterator[Probe]:
     asked, replies, printed, status = (os.pipe() for _ in range(4))
     ends = [asked[1], replies[0], printed[0], status[0]]
     theirs = [asked[0], replies[1], printed[1], status[1]]
+    # Weights that are mapped count, and take none.
+    data = most + size if (most := most_data()) else 0
     # As TorchServe starts its worker, but for `-P`: this file's own folder is not the worker's.
     command = [
         sys.executable, "-IS", str(SANDBOX), str(status[1]), f"{asked[0]},{replies[1]}",
-        str(max(_FILE_BYTES, 4 * size)), f"{folder}:{temporary}", "--",
+        str(max(_FILE_BYTES, 4 * size)), str(data), f"{folder}:{temporary}", "--",
         sys.executable, "-P", str(PROBE), str(asked[0]), str(replies[1]), str(folder),
     ]  # fmt: skip
     process = None
@@ -254,7 +298,7 @@ def running(folder: Path, temporary: Path, size: int) -> Iterator[Probe]:
         theirs = []
         yield Probe(
             folder=folder, asked=ends[0], replies=ends[1], printed=ends[2], status=ends[3],
-            until=time.monotonic() + MOST_S,
+            until=time.monotonic() + MOST_S, data=data,
         )  # fmt: skip
     finally:
         if process is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from archive.contents import Contents
 from archive.golden_check import Golden, answers_of, check_golden, read_golden
 from archive.names import printable
-from archive.probing import MOST_S, Probe, ProbeError, Reply, hint, running
+from archive.probing import MOST_S, Probe, ProbeError, Reply, running
 
 # A stage's name, "read", "unpack", "scan", "start", "open", "load" or "golden", and its seconds.
 Timed = Callable[[str, float], None]
@@ -184,7 +184,7 @@ class Asking:
     def _take(self, reply: Reply, what: str, aside: str = "") -> None:
         errors = [f"{what}: it fails: {error}" for error in reply.texts("error")]
         problems = [*reply.texts("problems"), *errors]
-        self.found.problems += [f"{line}{hint(line)}{aside}" for line in problems]
+        self.found.problems += [f"{line}{self.probe.hint(line)}{aside}" for line in problems]
         self.found.unchecked += reply.texts("unchecked")
 
     def send(self, aside: Aside) -> None:
@@ -196,7 +196,7 @@ class Asking:
                 seconds=self.seconds("responseTimeout"), types=[request.content_type],
             )  # fmt: skip
             if failed := [*reply.texts("error"), *reply.texts("refused")]:
-                problem = f"{name}: the handler fails: {failed[0]}{hint(failed[0])}"
+                problem = f"{name}: the handler fails: {failed[0]}{self.probe.hint(failed[0])}"
                 self.found.problems.append(problem)
                 continue
             [(status, body)] = answers_of(reply, 1)

@@ -1,11 +1,12 @@
 """Start a program that can write to its own folders alone, and that leaves nothing running.
 
-    python -IS sandbox.py STATUS_FD KEPT_FDS FILE_BYTES FOLDER:FOLDER -- COMMAND…
+    python -IS sandbox.py STATUS_FD KEPT_FDS FILE_BYTES DATA_BYTES FOLDER:FOLDER -- COMMAND…
 
 Runs COMMAND without a network and without capabilities as far as this system allows it, and ends
 it with all that it started: when it ends, or when standard input does. Lines of JSON go to
 STATUS_FD, which COMMAND does not get: what was kept from it, then how it ended. It gets KEPT_FDS,
-numbers with commas between. Nothing here imports the project, or anything but Python's own library.
+numbers with commas between, and no process of it more than DATA_BYTES of memory, unless 0.
+Nothing here imports the project, or anything but Python's own library.
 """
 
 from __future__ import annotations
@@ -183,6 +184,12 @@ def _drop_capabilities() -> None:
     _call(_LIBC.capset(header, data))
 
 
+def _limit(what: int, most: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
 def _confine(given: _Given, seen: _Seen) -> None:
     """Give up all that the program does not need, and note what of it this system knows."""
     _prctl(_NO_NEW_PRIVS, 1)
@@ -192,9 +199,10 @@ def _confine(given: _Given, seen: _Seen) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not _LINUX:
         return
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    most = given.file_bytes if hard == resource.RLIM_INFINITY else min(given.file_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    _limit(resource.RLIMIT_FSIZE, given.file_bytes)
+    # Of what is mapped for itself alone: the address space of torch is several times as large.
+    if given.data_bytes:
+        _limit(resource.RLIMIT_DATA, given.data_bytes)
     with suppress(OSError):
         own = ["/dev/shm"] if seen.mounts else []
         seen.landlock = _landlock([*given.folders, *own])
@@ -211,6 +219,7 @@ class _Given:
     status: int
     kept: list[int]
     file_bytes: int
+    data_bytes: int
     folders: list[str]
     command: list[str]
 
@@ -295,11 +304,12 @@ def _sweep() -> None:
 def main() -> None:
     """Run the command and wait for its end, or for that of whoever started this."""
     at = sys.argv.index("--")
-    status, kept, size, folders = sys.argv[1:at]
+    status, kept, size, data, folders = sys.argv[1:at]
     given = _Given(
         status=int(status),
         kept=[int(number) for number in kept.split(",")],
         file_bytes=int(size),
+        data_bytes=int(data),
         folders=folders.split(":"),
         command=sys.argv[at + 1 :],
     )

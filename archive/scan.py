@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archive.container.budget import Budget
-from archive.rules.pickles import pickle_problems
+from archive.rules.pickles import look_through
 from archive.rules.script import script_problems
+
+_SHOWN = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Scanned:
 
 def scan(files: Mapping[str, Path], payload: str | None, budget: Budget) -> Scanned:
     """Look through the members that are at `files`, as long as their archive's budget lasts."""
-    found = Scanned()
+    found, sealed = Scanned(), list[str]()
     # The payload first: what others cost is not to keep it from being looked at.
     names = sorted(files, key=lambda name: (name != payload, name))
     for number, name in enumerate(names):
@@ -33,9 +35,14 @@ def scan(files: Mapping[str, Path], payload: str | None, budget: Budget) -> Scan
             )
             break
         # Of a zip file that costs too much nothing more is read.
-        lines = pickle_problems(files[name], budget) or script_problems(files[name])
+        lines, inside = look_through(files[name], budget)
+        lines = lines or script_problems(files[name])
+        sealed += [f"{name}: {line}" for line in inside]
         if name == payload:
             found.problems += lines
         else:
             found.notes += [f"{name}: {line} (if the handler loads it so)" for line in lines]
+    if sealed:
+        more = f", and {len(sealed) - _SHOWN} more" if len(sealed) > _SHOWN else ""
+        found.unchecked.append(f"pickles: not looked into: {', '.join(sealed[:_SHOWN])}{more}")
     return found

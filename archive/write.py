@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+from archive.container.budget import Budget
 from archive.container.folder import FolderWriter
 from archive.container.limits import MAX_INVENTORY
 from archive.container.tar_write import TarGzWriter
@@ -70,7 +71,7 @@ def write_archive(
     check_names([*members, inventory])
     with _writer(target, format, force=force) as writer:
         digests = _add(writer, members)
-        record = to_json(Inventory(format=FORMAT, proven=proven, members=digests))
+        record = _inventory(digests, proven=proven)
         if len(record) > MAX_INVENTORY:
             raise PackError(
                 f"{target}: {inventory} would have {len(record)} bytes, more than `verify` reads: "
@@ -79,6 +80,25 @@ def write_archive(
         digests[inventory] = writer.add(inventory, record)
         writer.close()
     return Artifact(path=target, size=_size(target), members=digests)
+
+
+def budget_of(members: Mapping[str, Content], format: ArchiveFormat) -> Budget:
+    """Return the budget that `verify` will have for these members and their inventory, in use.
+
+    Raises `Exhausted` for more of them than it will look at.
+    """
+    known = [len(each) if isinstance(each, bytes) else each.stat().st_size
+             for each in members.values()]  # fmt: skip
+    record = _inventory(dict.fromkeys(members, "0" * 64), proven=False)
+    budget = Budget(sum(known) + len(record))
+    folders = {folder for name in (*members, INVENTORY) for folder in PurePosixPath(name).parents}
+    # Of a folder, its folders count too: all but the one that is the archive.
+    budget.enter(len(members) + 1 + (len(folders) - 1) * (format == "no-archive"))
+    return budget
+
+
+def _inventory(digests: dict[str, str], *, proven: bool) -> bytes:
+    return to_json(Inventory(format=FORMAT, proven=proven, members=digests))
 
 
 def write_members(

@@ -16,7 +16,7 @@ from handlers.spec import IDS, PADDING, Dtype
 from recipes.errors import RecipeError
 from recipes.types import TextPreprocess, Transfer
 from train.examples import zeros
-from train.places import noting_where_made
+from train.places import frames_of, innermost, noting_where_made
 from train.stages import called, stages_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
     except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model] factory: {_place(error, model.file)} cannot be imported: "
-            f"{_said(error)}"
+            f"{_said(error)}{_elsewhere(error, model.file)}"
         ) from error
     try:
         with noting_where_made():
@@ -49,7 +49,7 @@ def build_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Modu
     except (Exception, SystemExit) as error:
         raise RecipeError(
             f"{where}: [model.params]: {_place(error, model.file)} refuses {model.arguments} for "
-            f"samples of shape {shape}: {_said(error)}"
+            f"samples of shape {shape}: {_said(error)}{_elsewhere(error, model.file)}"
         ) from error
     return _tried(network, recipe, shape, outputs)
 
@@ -77,6 +77,12 @@ def _said(error: BaseException) -> str:
     return str(error) if plain else f"{type(error).__name__}: {error}"
 
 
+def _elsewhere(error: BaseException, file: str) -> str:
+    """Return the innermost line of a person's own code where that is in another file."""
+    place = innermost(frames_of(error), own_only=True)
+    return f" ({place})" if place and not place.startswith(f"{file}:") else ""
+
+
 def _tried(network: object, recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return the network if it takes three samples of nothing much. Raises `RecipeError`."""
     where = f"recipes/{recipe.name}.toml: [model] factory: {recipe.model.file}"
@@ -93,6 +99,7 @@ def _tried(network: object, recipe: Recipe, shape: tuple[int, ...], outputs: int
         at = _place(error, recipe.model.file).removeprefix(recipe.model.file)
         raise RecipeError(
             f"{where}{at} does not take samples of shape {shape}: {_said(error)}"
+            f"{_elsewhere(error, recipe.model.file)}"
         ) from error
     given = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
     if given != (3, outputs):

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +49,34 @@ def noting_where_made() -> Iterator[None]:
 def made_at(module: nn.Module) -> str:
     """Return where a module was made part of a network; empty where that was not noted."""
     return _made.get(module, "")
+
+
+@contextmanager
+def noting_lines() -> Iterator[None]:
+    """Have graphs that are captured within the block keep the lines of helpers of a forward.
+
+    torch keeps for each node of a graph only the lines of functions that are called `forward`.
+    """
+    theirs = fx.proxy.TracerBase._filter_traceback_frames
+
+    def of_networks(
+        self: fx.proxy.TracerBase, user_stack_summary: traceback.StackSummary
+    ) -> traceback.StackSummary:
+        stack = user_stack_summary
+        kinds = [_kind(frame.filename) for frame in stack]
+        # Who called this project is no part of the network.
+        inside = len(kinds) - [*reversed(kinds), "project"].index("project")
+        kept = [
+            frame for frame, kind in zip(stack[inside:], kinds[inside:], strict=True)
+            if kind in ("own", "library")
+        ]  # fmt: skip
+        return traceback.StackSummary.from_list(kept) if kept else theirs(self, stack)
+
+    fx.proxy.TracerBase._filter_traceback_frames = of_networks  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        fx.proxy.TracerBase._filter_traceback_frames = theirs  # type: ignore[method-assign]
 
 
 def innermost(frames: list[tuple[str, int]], *, own_only: bool = False) -> str:
@@ -90,8 +118,9 @@ def frames_in(text: str) -> list[tuple[str, int]]:
 
 @cache
 def _kind(file: str) -> str:
-    """Return whose code a file is: a person's "own", a "library"'s, or a "tool"'s."""
-    if file.startswith("<"):
+    """Return whose code a file is: a person's "own", a "library"'s, a "tool"'s, the "project"'s."""
+    # What is made at run time, and what TorchScript writes.
+    if file.startswith(("<", "code/__torch__")):
         return "tool"
     for packages in _PACKAGES:
         if file.startswith(f"{packages}/"):
@@ -104,7 +133,7 @@ def _kind(file: str) -> str:
     except ValueError:
         return "own"
     ours = inside.partition("/")[0] in _OURS
-    return "tool" if ours and not inside.startswith(_THEIRS) else "own"
+    return "project" if ours and not inside.startswith(_THEIRS) else "own"
 
 
 def _shown(file: str) -> str:

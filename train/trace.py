@@ -24,7 +24,7 @@ from recipes.errors import ExportError
 from train.examples import drawn, sizes, zeros
 from train.export_error import place_of, told_as_export_error
 from train.inference import for_inference, inference
-from train.places import innermost
+from train.places import caller
 from train.precision import in_precision
 from train.purity import refuse_impure, refuse_other_answers
 from train.torchscript import normalise
@@ -68,20 +68,21 @@ def trace(
     atol = 0.0 if model is network else _rounding(network, model, shape, dtype)
     generator = torch.Generator().manual_seed(0)
     raw, half = folder / "raw.pt", folder / "normalised.pt"
-    with warnings.catch_warnings(record=True) as caught, inference():
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(), inference():
+        warned = _noted_warnings()
         with told_as_export_error(_CANNOT, model):
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 model, drawn(2, shape, dtype, generator), check_trace=False
             )
-        _refuse_data_dependence(model, shape, dtype, caught)
+        _refuse_data_dependence(model, shape, dtype, warned)
         with told_as_export_error(_CANNOT, model):
             traced.save(str(raw), _extra_files={ORIGIN: origin} if origin else {})
     normalise(raw, half)
     raw.unlink()
     # What was written is what is checked, and it has its name once it is right.
     written = torch.jit.load(str(half))  # type: ignore[no-untyped-call]
-    check_traced(model, written, shape, dtype=dtype, atol=atol, hint=_first_warning(caught))
+    hint = ": ".join(filter(None, warned[0])) if warned else ""
+    check_traced(model, written, shape, dtype=dtype, atol=atol, hint=hint, with_lines=traced)
     return half.rename(folder / TRACED)
 
 
@@ -112,11 +113,13 @@ def check_traced(
     dtype: Dtype = "float32",
     atol: float = 0.0,
     hint: str = "",
+    with_lines: Any = None,
 ) -> None:
     """Compare both on random inputs of several batch sizes, and of texts at several lengths.
 
     `atol` is the most that outputs may differ by, beside a ten-thousandth of the largest. Raises
-    `ExportError`, which ends with `hint`: what is known of why they may differ.
+    `ExportError`, which ends with `hint`: what is known of why they may differ. `with_lines` is
+    the module as it was traced, which knows the lines of its source, as what was written does not.
     """
     hint = f" ({hint})" if hint else ""
     generator = torch.Generator().manual_seed(1)
@@ -132,9 +135,10 @@ def check_traced(
                 answer = traced(inputs.clone())
             # A trace fails as its operators do, and as TorchScript's interpreter does.
             except Exception as error:
+                place, said = _line(with_lines, inputs), str(error).strip().splitlines()[-1]
                 raise ExportError(
-                    f"the traced module fails at {where}: does the model bake a batch size "
-                    f"into a reshape? {str(error).strip().splitlines()[-1]}{hint}"
+                    f"{place + ': ' if place else ''}the traced module fails at {where}: does the "
+                    f"model bake a batch size into a reshape? {said}{hint}"
                 ) from error
         # Of the largest output: an absolute tolerance says nothing of outputs of any size.
         size = float(torch.nan_to_num(expected, nan=0.0, posinf=0.0, neginf=0.0).abs().max())
@@ -158,13 +162,12 @@ def _refuse_data_dependence(
     model: nn.Module,
     shape: tuple[int, ...],
     dtype: Dtype,
-    caught: list[warnings.WarningMessage],
+    warned: list[tuple[str, str]],
 ) -> None:
     """Refuse a model that decides by its data. torch warns of decisions by sizes as well."""
-    warned = [each for each in caught if issubclass(each.category, TracerWarning)]
     if not warned or (error := _decision_by_data(model, shape, dtype)) is None:
         return
-    place, text = place_of(error), _first_sentence(warned[0])
+    place, (_, text) = place_of(error), warned[0]
     raise ExportError(
         f"{place + ': ' if place else ''}the model decides by its data, which a trace cannot "
         f"follow: {text}: use torch.where in place of a branch, and shapes that no value decides"
@@ -188,14 +191,30 @@ def _decision_by_data(
     return None
 
 
-def _first_warning(caught: list[warnings.WarningMessage]) -> str:
-    """Return what torch warned of first while it traced."""
-    for warning in caught:
-        if issubclass(warning.category, TracerWarning):
-            place = innermost([(warning.filename, warning.lineno)], own_only=True)
-            return f"{place}: {_first_sentence(warning)}" if place else _first_sentence(warning)
+def _noted_warnings() -> list[tuple[str, str]]:
+    """Return a list that gets where torch warns of the trace, and its sentence, from now on.
+
+    To be called within `warnings.catch_warnings()`. Some warnings come from torch's own Python: the
+    line of the network is further out.
+    """
+    noted: list[tuple[str, str]] = []
+
+    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, TracerWarning):
+            noted.append((caller(own_only=True), str(message).split(". ")[0]))
+
+    warnings.simplefilter("always")
+    warnings.showwarning = note
+    return noted
+
+
+def _line(traced: Any, inputs: torch.Tensor) -> str:
+    """Return the line of the source at which a traced module fails; empty where it does not."""
+    if traced is None:
+        return ""
+    try:
+        with inference():
+            traced(inputs.clone())
+    except Exception as error:  # noqa: BLE001
+        return place_of(error)
     return ""
-
-
-def _first_sentence(warning: warnings.WarningMessage) -> str:
-    return str(warning.message).split(". ")[0]

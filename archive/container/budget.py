@@ -29,13 +29,26 @@ class Budget:
     """
 
     def __init__(self, size: int, whole: Budget | None = None) -> None:
+        self._grow(size)
+        self._whole = whole
+        self._started = time.process_time()
+        self._members, self._plain = 0, 0
+
+    def _grow(self, size: int) -> None:
+        self._size = size
         self.seconds = SECONDS + size / BYTES_A_SECOND
         self.members = MEMBERS + size // BYTES_A_MEMBER
         self.plain = limits.most_plain(size)
         self.opcodes = OPCODES + size // BYTES_AN_OPCODE
-        self._whole = whole
-        self._started = time.process_time()
-        self._members, self._plain = 0, 0
+
+    def narrow(self, size: int) -> None:
+        """Go by the bytes of the members, now that they are known, where they are fewer.
+
+        `pack` knows them before it writes anything. Compressed bytes are fewer than those.
+        """
+        if size < self._size:
+            self._grow(size)
+            self.enter(0)
 
     def share(self, size: int) -> Budget:
         """Return the budget of one member of `size` bytes."""

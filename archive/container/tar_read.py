@@ -46,6 +46,7 @@ class TarGzArchive(Container):
                         raise Malformed(
                             f"{entry.name}: does not lie in a folder, as TorchServe needs it"
                         )
+            self.budget.narrow(sum(self.members.values()))
         except Malformed as problem:
             self.problems.append(str(problem))
             return

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from archive.container.budget import Budget, Metered
+from archive.container.budget import Budget, Exhausted, Metered
 from archive.container.limits import most_text
 from archive.container.stream import CHUNK, Buffer, fan_out
 from archive.container.types import Container, Digests, Unreadable, made_folder
@@ -33,6 +33,11 @@ class ZipArchive(Container):
         self._all, self.problems = walk(self._file, self.size, self.budget)
         self._entries = {entry.name: entry for entry in self._all if not entry.is_folder}
         self.members = {name: entry.size for name, entry in self._entries.items()}
+        if not self.problems:
+            try:
+                self.budget.narrow(sum(self.members.values()))
+            except Exhausted as problem:
+                self.problems.append(str(problem))
 
     def close(self) -> None:
         """Close the file."""

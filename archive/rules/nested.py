@@ -204,6 +204,16 @@ _STREAMS: tuple[tuple[bytes, Callable[[], _Inflate]], ...] = (
 )
 
 
+# How files begin that Python's own library cannot open.
+_SEALED = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4",
+           b"7z\xbc\xaf\x27\x1c": "7z"}  # fmt: skip
+
+
+def sealed_kind(start: bytes) -> str:
+    """Return the kind of a file of files, or of a stream, that is not looked into; else empty."""
+    return next((kind for begins, kind in _SEALED.items() if start.startswith(begins)), "")
+
+
 class _Inflate(Protocol):
     """What zlib, bz2 and lzma have in common."""
 

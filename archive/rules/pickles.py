@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from archive.container.budget import Budget, Exhausted
 from archive.names import printable
@@ -18,6 +18,7 @@ from archive.rules.nested import (
     has_one_directory,
     is_tar,
     opens_as_zip,
+    sealed_kind,
     skip_array_header,
     tar_members,
     unpacked,
@@ -32,12 +33,26 @@ _ENDINGS = (".pkl", ".pickle", ".debug_pkl")
 # Loaders take these for pickles too, whatever they begin with.
 _MODELS = (".pt", ".pth", ".ckpt", ".bin", ".joblib")
 _TOO_DEEP = "a file of files that is too deep or too large to look into"
-# Whether it is a pickle, and what is wrong.
-_Look = tuple[bool, list[str]]
+
+
+class _Look(NamedTuple):
+    """Whether it is a pickle, and what is wrong; or what it is where nothing here opens it."""
+
+    is_pickle: bool
+    problems: list[str]
+    sealed: str = ""
 
 
 def pickle_problems(file: Path, budget: Budget | None = None) -> list[str]:
     """Return what in a model file could run code when it is unpickled: a line each, sorted.
+
+    As `look_through`, without what it did not look into.
+    """
+    return look_through(file, budget)[0]
+
+
+def look_through(file: Path, budget: Budget | None = None) -> tuple[list[str], list[str]]:
+    """Return what could run code, and what of it no reader here opens: a line each, sorted.
 
     Looks at a pickle, or two and more in a row, and at those inside of zip and tar files, of
     compressed streams, and of NumPy's arrays: by their names, and by how they begin. The lines name
@@ -48,13 +63,14 @@ def pickle_problems(file: Path, budget: Budget | None = None) -> list[str]:
     with os.fdopen(open_regular(file), "rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         share = budget.share(size) if budget else Budget(size)
-        lines = set()
+        lines, sealed = set[str](), set[str]()
         try:
-            for _, found in _look(opened, share):
-                lines.update(found)
+            for look in _look(opened, share):
+                lines.update(look.problems)
+                sealed.update(filter(None, [look.sealed]))
         except Exhausted as ended:
             lines.add(f"cannot be looked through for pickles: {ended}")
-        return sorted(lines)
+        return sorted(lines), sorted(sealed)
 
 
 def _look(file: IO[bytes], budget: Budget) -> Iterator[_Look]:
@@ -62,7 +78,9 @@ def _look(file: IO[bytes], budget: Budget) -> Iterator[_Look]:
     if start[:4] not in ZIP_STARTS:
         walk = PickleWalk(file, start, budget, named=False)
         if walk.is_pickle():
-            yield True, [*walk.problems()]
+            yield _Look(True, [*walk.problems()])
+        if kind := sealed_kind(start):
+            yield _Look(False, [], kind)
         yield from _look_inside(file, start, "", 0, budget)
     # A zip file is found by its end, whatever it begins with.
     if start[:4] in ZIP_STARTS or opens_as_zip(file, budget):
@@ -78,12 +96,12 @@ def _start(file: IO[bytes]) -> bytes:
 def _look_into_zip(file: IO[bytes], where: str, depth: int, budget: Budget) -> Iterator[_Look]:
     try:
         if not has_one_directory(file):
-            yield False, [f"{where}two readers of zip files can see different members in it"]
+            yield _Look(False, [f"{where}two readers of zip files can see different members in it"])
         for info, member in zip_members(file, budget):
             packed = info.compress_type != 0 and info.file_size > MOST_BYTES
             yield from _look_at_member(member, info.filename, where, depth, budget, packed)
     except UNREADABLE as error:
-        yield False, [f"{where}cannot be read as a zip file: {error}"]
+        yield _Look(False, [f"{where}cannot be read as a zip file: {error}"])
 
 
 def _look_at_member(
@@ -95,7 +113,7 @@ def _look_at_member(
     named = name.endswith(_ENDINGS)
     if start[:4] == ZIP_STARTS[0]:
         if depth == _NESTED or too_large:
-            yield False, [f"{where}{_TOO_DEEP}"]
+            yield _Look(False, [f"{where}{_TOO_DEEP}"])
             return
         with copied(member) as copy:
             yield from _look_into_zip(copy, where, depth + 1, budget)
@@ -103,7 +121,10 @@ def _look_at_member(
     if named or is_marked(start) or name.endswith(_MODELS):
         walk = PickleWalk(member, start, budget, named=named)
         if walk.is_pickle():
-            yield True, [where + line for line in walk.problems()]
+            yield _Look(True, [where + line for line in walk.problems()])
+    # What begins so may be a tar file all the same, of a member of such a name.
+    if kind := sealed_kind(start):
+        yield _Look(False, [], f"{where}{kind}")
     if not too_large:
         yield from _look_inside(member, start, where, depth, budget)
 
@@ -114,7 +135,7 @@ def _look_inside(
     """Look into a tar file, a compressed stream or an array; nothing for other files."""
     if skip_array_header(file, start):
         walk = PickleWalk(file, b"", budget, named=True)
-        yield True, [where + line for line in walk.problems()]
+        yield _Look(True, [where + line for line in walk.problems()])
     if is_tar(start):
         with copied(file) if isinstance(file, Packed) else nullcontext(file) as tar:
             yield from _look_into_tar(tar, where, depth, budget)
@@ -123,14 +144,14 @@ def _look_inside(
         if plain is not None and depth < _NESTED:
             yield from _look_at_member(plain, "unpacked.bin", where, depth + 1, budget)
         elif plain is not None:
-            yield False, [f"{where}{_TOO_DEEP}"]
+            yield _Look(False, [f"{where}{_TOO_DEEP}"])
 
 
 def _look_into_tar(file: IO[bytes], where: str, depth: int, budget: Budget) -> Iterator[_Look]:
     if depth == _NESTED:
-        yield False, [f"{where}{_TOO_DEEP}"]
+        yield _Look(False, [f"{where}{_TOO_DEEP}"])
         return
     for name, member in tar_members(file, budget):
         if name == "pickle" and depth == 0:
-            yield True, [f"pickle: in a tar file, as torch wrote until 2016; {ADVICE}"]
+            yield _Look(True, [f"pickle: in a tar file, as torch wrote until 2016; {ADVICE}"])
         yield from _look_at_member(cast("IO[bytes]", member), name, where, depth + 1, budget)

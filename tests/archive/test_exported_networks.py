@@ -7,6 +7,7 @@ exporter's own traceback.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from archive.onnx_export import export_onnx
 from archive.parity.backends import onnx_backend, reference_backend, traced_backend
 from recipes.errors import ExportError
+from tests.archive import beside
 from train.examples import drawn
 from train.export_error import told_as_export_error
 from train.inference import for_inference
@@ -363,3 +365,120 @@ def test_a_layer_that_is_no_part_of_its_network_is_told_as_that() -> None:
         told_as_export_error("the gate", network),
     ):
         reference_backend(for_inference(network))(torch.zeros(2, *IMAGE).numpy())
+
+
+# --- the line is the innermost of a person's own --------------------------------------------
+
+
+def here(rows: torch.Tensor) -> torch.Tensor:
+    rows = rows.abs() + 1
+    return torch.lgamma(rows)
+
+
+def deeper_here(rows: torch.Tensor) -> torch.Tensor:
+    return here(rows) + 1
+
+
+of_a_lambda = lambda rows: torch.lgamma(rows.abs() + 1)  # noqa: E731
+
+
+def nested_function(rows: torch.Tensor) -> torch.Tensor:
+    def inner(values: torch.Tensor) -> torch.Tensor:
+        return torch.lgamma(values.abs() + 1)
+
+    return inner(rows)
+
+
+class WithMethod(Network):
+    def helper(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.lgamma(rows.abs() + 1)
+
+
+def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+    return torch.lgamma(output.abs() + 1)
+
+
+def last_line(code: Any, *, before: int = 0) -> str:
+    lines, first = inspect.getsourcelines(code)
+    file = "beside.py" if code.__module__.endswith("beside") else "test_exported_networks.py"
+    return rf"tests/archive/{file}:{first + len(lines) - 1 - before}"
+
+
+def with_helper(helper: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    return Network(lambda net, rows: net.head(helper(rows)))
+
+
+ONNX_LINES: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "function of the same file": (lambda: with_helper(here), last_line(here)),
+    "function of a function": (lambda: with_helper(deeper_here), last_line(here)),
+    "lambda": (lambda: with_helper(of_a_lambda), last_line(of_a_lambda)),
+    "nested function": (
+        lambda: with_helper(nested_function), last_line(nested_function, before=2),
+    ),
+    "method": (
+        lambda: WithMethod(lambda net, rows: net.head(net.helper(rows))),
+        last_line(WithMethod.helper),
+    ),
+    "second file": (
+        lambda: with_helper(beside.without_onnx), last_line(beside.without_onnx),
+    ),
+    "submodule's forward": (lambda: through(beside.Deeper()), last_line(beside.Deeper.forward)),
+    "function of a submodule": (
+        lambda: through(nn.Sequential(Network(lambda net, rows: here(rows)))), last_line(here),
+    ),
+    "hook": (lambda: hooked(hook), last_line(hook)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ONNX_LINES)
+def test_operator_without_onnx_is_told_at_the_innermost_line(tmp_path: Path, kind: str) -> None:
+    build, line = ONNX_LINES[kind]
+    with pytest.raises(ExportError, match=rf"to ONNX: {line}[:,].*aten\.lgamma has no ONNX operat"):
+        export_onnx(build(), ROW, 20, tmp_path)
+
+
+def test_network_of_torchs_own_layers_is_not_told_at_its_callers_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"to ONNX: 0 \(RReLU\): aten\."):
+        export_onnx(nn.Sequential(nn.RReLU(), nn.Linear(4, 3)), ROW, 20, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("helper", "said"),
+    [
+        (beside.by_float64, r"aten\.det: onnxruntime cannot run"),
+        (beside.of_two_dtypes, r"aten\.matmul: model\.onnx: the ONNX checker refuses it: .*: comp"),
+    ],
+)
+def test_what_onnx_refuses_of_a_helper_is_told_at_its_line(
+    tmp_path: Path, helper: Callable[..., Any], said: str
+) -> None:
+    with pytest.raises(ExportError, match=rf"^{last_line(helper)}: {said}"):
+        export_onnx(with_helper(helper), ROW, 20, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("helper", "said"),
+    [
+        (beside.by_a_function, "the model cannot be traced: {line}: TorchScript cannot keep"),
+        (beside.only_while_traced, "the model cannot be traced: {line}: KeyError: 'layer3'"),
+        (beside.of_two_rows, "{line}: the traced module fails at batch 1: does the model bake"),
+        (beside.by_values, "{line}: the model decides by its data"),
+        (beside.of_two_dtypes, "the model fails in eval mode: {line}: its tensors are not of one"),
+    ],
+)
+def test_what_a_trace_cannot_follow_is_told_at_the_innermost_line(
+    tmp_path: Path, helper: Callable[..., Any], said: str
+) -> None:
+    with pytest.raises(ExportError, match=f"^{said.format(line=last_line(helper))}"):
+        trace(with_helper(helper), ROW, tmp_path)
+
+
+def by_spatial_size(rows: torch.Tensor) -> torch.Tensor:
+    normed = functional.instance_norm(rows[:, None])[:, 0]
+    return normed.repeat(2, 1)[:2] if torch.jit.is_tracing() else normed
+
+
+def test_warning_from_within_torch_is_told_at_the_line_that_called_it(tmp_path: Path) -> None:
+    line = last_line(by_spatial_size, before=1)
+    with pytest.raises(ExportError, match=rf"at batch 1 .*\({line}: Converting a tensor to a Pyth"):
+        trace(with_helper(by_spatial_size), ROW, tmp_path)

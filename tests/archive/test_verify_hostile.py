@@ -5,9 +5,11 @@ Their structure is sound and nothing in them is known to be bad: only running th
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +21,10 @@ import pytest
 import torch
 from torch import nn
 
+from archive import probing
+from archive.running import Aside, Request
 from archive.types import GOLDEN_INDEX, GOLDEN_TENSORS, MANIFEST, to_json
+from archive.verify import verify
 from archive.write import write_members
 from tests.archive.tiny import ROOT
 
@@ -233,6 +238,77 @@ def test_error_that_may_come_from_the_sandbox_is_told_with_it(tmp_path: Path) ->
 def test_handler_that_prints_without_end_is_only_slow(tmp_path: Path) -> None:
     handler = "import sys\nfor _ in range(2000):\n    sys.stdout.write('x' * 99_999)\n" + LOADS
     assert told(packed(tmp_path, handler))["problems"] == []
+
+
+BLOCKS = "taken = [{} for _ in range(2048)]\n"
+IN_A_CHILD = """import subprocess, sys
+CODE = "import sys\\ntry: bytearray(1 << 31)\\nexcept MemoryError: sys.exit(7)"
+subprocess.run([sys.executable, "-c", CODE], check=True)
+"""
+LIMIT = r"\(it ran out of memory: `verify` gave it 1\.5 GiB\)$"
+TAKES_MEMORY = {
+    "blocks": (BLOCKS.format("bytearray(1 << 20)") + LOADS,
+               f"handler.py: TorchServe cannot load it: MemoryError: {LIMIT}"),
+    "at once": ("bytearray(1 << 40)\n" + LOADS,
+                f"handler.py: TorchServe cannot load it: MemoryError: {LIMIT}"),
+    "numpy's": ("import numpy\n" + BLOCKS.format("numpy.empty(1 << 20, 'u1')") + LOADS,
+                f"MemoryError: Unable to allocate 1.00 MiB for an array .*{LIMIT}"),
+    "torch's": ("import torch\n" + BLOCKS.format("torch.empty(1 << 18)") + LOADS,
+                f"can't allocate memory: you tried to allocate 1048576 bytes.*{LIMIT}"),
+    "in a process of its own": (IN_A_CHILD + LOADS, "returned non-zero exit status 7"),
+    "for a request": (
+        PROBED + "    if data is not None:\n        " + BLOCKS.format("bytearray(1 << 20)"),
+        rf"\[1\], sent as application/json: the handler fails: MemoryError: {LIMIT}",
+    ),
+    "and ends by it": (
+        "import os\ntry:\n    " + BLOCKS.format("bytearray(1 << 20)")
+        + "except MemoryError:\n    print('std::bad_alloc', flush=True)\n    os.abort()\n" + LOADS,
+        f"handler.py: loading it: the process was ended by SIGABRT: std::bad_alloc {LIMIT}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds data so")
+@pytest.mark.parametrize(("handler", "said"), TAKES_MEMORY.values(), ids=TAKES_MEMORY)
+def test_handler_that_takes_all_memory_is_told_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, said: str
+) -> None:
+    # They take 2 GiB at most, should nothing bound them.
+    monkeypatch.setattr(probing, "most_data", lambda: 3 << 29)
+    sample = Request(name="[1]", body=b"[1]", content_type="application/json")
+    [found] = verify(packed(tmp_path, handler), aside=Aside(samples=[sample])).problems
+    assert re.search(said, found), found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these")
+def test_handlers_memory_is_bounded_and_it_is_the_first_to_go(tmp_path: Path) -> None:
+    handler = (
+        "import resource\nfrom pathlib import Path\n"
+        "score = Path('/proc/self/oom_score_adj').read_text().strip()\n"
+        "raise ValueError(score, *resource.getrlimit(resource.RLIMIT_DATA))\n" + LOADS
+    )
+    [found] = told(packed(tmp_path, handler))["problems"]
+    score, soft, hard = ast.literal_eval(found.rpartition("ValueError: ")[2])
+    assert score == "1000"
+    assert soft == hard >= 2 << 30
+
+
+@pytest.mark.parametrize(
+    ("free", "group", "most"),
+    [(64, None, 56), (64, 16, 14), (64, "max", 56), (4, None, 3.5), (1, None, 2), (64, 1, 2)],
+)
+def test_handler_has_what_is_left_but_a_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, group: object, most: float
+) -> None:
+    said = {
+        "/proc/meminfo": ["MemTotal: 9 kB", f"MemAvailable: {free << 19} kB",
+                          f"SwapFree: {free << 19} kB"],
+        f"{probing._GROUPS}/memory.max": [str(group << 30 if isinstance(group, int) else group)],
+    }  # fmt: skip
+    monkeypatch.setattr(probing, "_lines", lambda path: said.get(path, []))
+    assert probing.most_data() == most * (1 << 30)
+    said.clear()
+    assert probing.most_data() == 0
 
 
 def test_hook_that_the_workers_python_would_run_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,11 @@ class Failing(nn.Module):
         raise self.error
 
 
+# The factory's file does not hold this class: its line is told too.
+LINES, FIRST = inspect.getsourcelines(Failing.forward)
+AT = f" (tests/train/test_model.py:{FIRST + len(LINES) - 1})"
+
+
 class Pair(nn.Module):
     def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return rows[:, :1], rows
@@ -122,13 +128,13 @@ class Pair(nn.Module):
         (nn.Flatten(0), "gives (12,) for three samples, not (3, 1)"),
         (Merged(), "gives (1, 1) for three samples, not (3, 1)"),
         (Pair(), "gives tuple for three samples, not (3, 1)"),
-        (Failing(KeyError("a")), "does not take samples of shape (4,): KeyError: 'a'"),
+        (Failing(KeyError("a")), f"does not take samples of shape (4,): KeyError: 'a'{AT}"),
         (
             Failing(ZeroDivisionError("b")),
-            "does not take samples of shape (4,): ZeroDivisionError: b",
+            f"does not take samples of shape (4,): ZeroDivisionError: b{AT}",
         ),
-        (Failing(RuntimeError("c")), "does not take samples of shape (4,): c"),
-        (Failing(SystemExit(0)), "does not take samples of shape (4,): SystemExit: 0"),
+        (Failing(RuntimeError("c")), f"does not take samples of shape (4,): c{AT}"),
+        (Failing(SystemExit(0)), f"does not take samples of shape (4,): SystemExit: 0{AT}"),
     ],
 )
 def test_a_factory_that_builds_something_else_is_named(

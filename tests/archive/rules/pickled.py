@@ -53,7 +53,7 @@ def named(tmp_path: Path, content: bytes) -> list[str]:
 def holds_pickles(file: Path) -> bool:
     """Whether the scan found a pickle to look at, harmless or not."""
     with file.open("rb") as opened:
-        return any(is_pickle for is_pickle, _ in pickles._look(opened, Budget(1 << 20)))
+        return any(look.is_pickle for look in pickles._look(opened, Budget(1 << 20)))
 
 
 def text(string: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -20,9 +21,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archive.container import budget
-from archive.container.budget import Exhausted
+from archive.container.budget import Budget, Exhausted
 from archive.rules import pickle_stream, pickles
-from archive.rules.pickles import pickle_problems
+from archive.rules.pickles import look_through, pickle_problems
+from archive.scan import scan
 from tests.archive.rules.pickled import (
     CALLS_CWD,
     PROTOCOLS,
@@ -349,3 +351,52 @@ def test_harmless_pickles_are_held(tmp_path: Path) -> None:
     assert holds_pickles(written(tmp_path, zipped({"a/data.pkl": pickle.dumps(1)})))
     assert holds_pickles(written(tmp_path, zipped({"a": zipped({"b.pkl": pickle.dumps(1)})})))
     assert not holds_pickles(written(tmp_path, zipped({"a/data": b"1"})))
+
+
+# What nothing here opens.
+
+ZSTD, LZ4 = b"\x28\xb5\x2f\xfd\x04\x00", b"\x04\x22\x4d\x18\x64\x40"
+SEVEN = b"7z\xbc\xaf\x27\x1c\0\4"
+
+
+def tarred(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape",
+                      encoding="utf-8") as tar:  # fmt: skip
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_what_nothing_opens_is_told_in_one_line(tmp_path: Path) -> None:
+    files = {
+        "model.pt": written(tmp_path, b"weights"),
+        "a.bin": written(tmp_path, ZSTD, "a"),
+        "b.zip": written(tmp_path, zipped({"in/b.dat": LZ4, "c.zip": zipped({"c": SEVEN})}), "b"),
+        "d.tar.gz": written(tmp_path, gzip.compress(tarred("d", ZSTD)), "d"),
+        # Too short, and not at the start.
+        "e.bin": written(tmp_path, ZSTD[:3], "e"),
+        "f.bin": written(tmp_path, b"\0" + SEVEN, "f"),
+    }
+    found = scan(files, "model.pt", Budget(1 << 20))
+    assert (found.problems, found.notes) == ([], [])
+    assert found.unchecked == [
+        "pickles: not looked into: a.bin: zstd, b.zip: c.zip: c: 7z, b.zip: in/b.dat: lz4, "
+        "d.tar.gz: unpacked.bin: d: zstd"
+    ]
+
+
+def test_many_that_nothing_opens_are_counted(tmp_path: Path) -> None:
+    sealed = written(tmp_path, SEVEN)
+    [line] = scan({f"{n:02}": sealed for n in range(15)}, None, Budget(1 << 20)).unchecked
+    assert line.endswith(", 08: 7z, 09: 7z, and 5 more")
+
+
+def test_tar_file_that_begins_as_another_is_looked_into_all_the_same(tmp_path: Path) -> None:
+    name = (ZSTD[:4] + b".pkl").decode("utf-8", "surrogateescape")
+    content = tarred(name, pickle.dumps(Foreign()))
+    assert content.startswith(ZSTD[:4])
+    lines, sealed = look_through(written(tmp_path, content))
+    assert sealed == ["zstd"]
+    assert [line for line in lines if CALLS_CWD in line]
