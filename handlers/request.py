@@ -12,6 +12,8 @@ from typing import Any
 BOM = "\ufeff"
 # Of form fields; others are taken where a form is plainly no body that was split.
 FIELDS = ("body", "data", "file", "image")
+# A field that TorchServe reads itself, of requests to `/invocations`.
+_MODEL = "model_name"
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _HOW = (
@@ -41,22 +43,24 @@ def body_of(fields: Mapping[str, Any], headers: Mapping[str, Any] | None = None)
     TorchServe gives a plain body the name `body`; `data` is what its own examples post. It takes a
     body that came without a content type of its own for a form, as curl says of `-d`, and splits it
     at `&` and `=`: what may be such a part is refused. `headers` are the request's, and tell one
-    form from another. Raises `BadRequest` when there is nothing, or no telling what was sent.
+    form from another. Raises `BadRequest` when there is nothing, several fields, or no telling what
+    was sent: of two fields, handlers disagree which one counts.
     """
     content_type, length = _told(headers or {})
-    if content_type == _URLENCODED:
-        return _whole_field(fields, length)
     if content_type == _MULTIPART and length is not None:
         _require_all(fields, length)
-    for name in ("body", "data"):
-        if name in fields and (name == "body" or not _is_empty(fields[name])):
-            return fields[name]
+    if len(fields) == 2 and _MODEL in fields:
+        fields = {name: value for name, value in fields.items() if name != _MODEL}
+    if content_type == _URLENCODED:
+        return _whole_field(fields, length)
     if not fields:
         raise BadRequest(f"the request is empty: {_HOW}")
     if len(fields) > 1:
         names = ", ".join(name[:40] for name in sorted(islice(fields, 5)))
-        raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
+        raise BadRequest(f"several form fields ({names}): send one, called `data`")
     (name,) = fields
+    if name == "body":
+        return fields[name]
     is_known = name in FIELDS or content_type == _MULTIPART
     if not is_known or name.lstrip()[:1] in ("{", "[") or _is_empty(fields[name]):
         raise _no_whole_body(f"the form field {name[:40]!r}")
