@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 # What some editors put in front of UTF-8; part of no text, and of no JSON.
 BOM = "\ufeff"
+_IN_FRONT = re.compile(rf"[\s{BOM}]+")
 # Of form fields; others are taken where a form is plainly no body that was split.
 FIELDS = ("body", "data", "file", "image")
 # A field that TorchServe reads itself, of requests to `/invocations`.
@@ -115,9 +117,23 @@ def _no_whole_body(what: str) -> BadRequest:
     return BadRequest(f"the body was taken for {what}: {_HOW}", 415)
 
 
+def trimmed(text: str) -> str:
+    """Return a text without blanks around it, and without byte order marks in front.
+
+    What is sent and what is trained on go through here, a cell of a CSV file too.
+    """
+    found = _IN_FRONT.match(text)
+    return text[found.end() if found else 0 :].rstrip()
+
+
+def word(text: str) -> str:
+    """Return a category or a label as it is compared: trimmed, its accents composed (NFC)."""
+    return unicodedata.normalize("NFC", trimmed(text))
+
+
 def is_json(text: str) -> bool:
     """Whether a text must be JSON: whether it begins with `{`, a BOM and blanks aside."""
-    return text.removeprefix(BOM).lstrip().startswith("{")
+    return trimmed(text).startswith("{")
 
 
 def json_answer(answer: object) -> bytes:
