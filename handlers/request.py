@@ -11,6 +11,11 @@ from typing import Any
 
 # What some editors put in front of UTF-8; part of no text, and of no JSON.
 BOM = "\ufeff"
+# Of a text's content type; TorchServe reads UTF-8, whatever it says.
+_CHARSET = re.compile(r"text/[^;]*;(?:.*;)?\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_UTF_8 = ("", "utf-8", "utf8", "us-ascii", "ascii")
+# UTF-16 and UTF-32 hold NUL, and ISO-2022 switches by ESC: ASCII to the eye, and other letters.
+_SWITCHED = re.compile(r"[\0\x1b]|[^\0-\x7f]")
 _IN_FRONT = re.compile(rf"[\s{BOM}]+")
 # Of form fields; others are taken where a form is plainly no body that was split.
 FIELDS = ("body", "data", "file", "image")
@@ -62,6 +67,7 @@ def body_of(fields: Mapping[str, Any], headers: Mapping[str, Any] | None = None)
         raise BadRequest(f"several form fields ({names}): send one, called `data`")
     (name,) = fields
     if name == "body":
+        _require_utf_8(fields[name], headers or {})
         return fields[name]
     is_known = name in FIELDS or content_type == _MULTIPART
     if not is_known or name.lstrip()[:1] in ("{", "[") or _is_empty(fields[name]):
@@ -76,6 +82,17 @@ def _told(headers: Mapping[str, Any]) -> tuple[str, int | None]:
     # Cut as TorchServe cuts it, so that both see a form in the same requests.
     content_type = found.get("content-type", "").partition(";")[0].lower()
     return content_type, int(length) if length.isdecimal() and length.isascii() else None
+
+
+def _require_utf_8(body: object, headers: Mapping[str, Any]) -> None:
+    """Refuse a text in another encoding that would be read as UTF-8, and mean something else."""
+    told = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    charset = _CHARSET.match(told) if isinstance(told, str) else None
+    if charset is None or charset[1].lower() in _UTF_8:
+        return
+    text = body.decode(errors="replace") if isinstance(body, (bytes, bytearray)) else body
+    if isinstance(text, str) and _SWITCHED.search(text):
+        raise BadRequest(f"the text is said to be in {charset[1][:40]!r}: send it in UTF-8", 415)
 
 
 def _whole_field(fields: Mapping[str, Any], length: int | None) -> object:

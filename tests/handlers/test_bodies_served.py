@@ -170,6 +170,12 @@ def test_a_whole_text_is_answered(
     assert ask(server, "texts", body, content_type) == (200, text(read))
 
 
+def test_a_text_of_another_encoding_is_refused(server: Server) -> None:
+    status, answer = ask(server, "texts", "hi".encode("utf-16le"), "text/plain; charset=utf-16le")
+    assert (status, "send it in UTF-8" in answer["error"]) == (415, True)
+    assert ask(server, "texts", b"hi", "text/plain; charset=ISO-8859-1") == (200, text("hi"))
+
+
 def test_the_field_that_torchserve_reads_is_no_half_of_a_request(server: Server) -> None:
     named = {"model": "?model_name=texts", "path": "/invocations"}
     assert ask(server, body=b"hi", **named) == (200, text("hi"))

@@ -133,6 +133,57 @@ def test_a_form_that_lost_a_file_is_refused(value: Any) -> None:
     assert body_of({"data": {"a": 1}}, noted) == {"a": 1}
 
 
+@pytest.mark.parametrize("kind", [bytes, str])
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("utf-16le", "hi"),
+        ("utf-16-be", "hi"),
+        ("UTF-32LE", "hi"),
+        ("iso-2022-jp", "日本"),
+        # What these bytes are in UTF-8 is another text.
+        ("latin-1", "Ã©"),
+    ],
+)
+def test_a_text_of_another_encoding_is_not_read_as_utf_8(
+    charset: str, text: str, kind: type
+) -> None:
+    sent = text.encode(charset)
+    # TorchServe decodes the body of `text/…` before.
+    body = sent.decode() if kind is str else sent
+    for told in (f"text/plain; charset={charset}", f'Text/plain;a=b; Charset = "{charset}"'):
+        with pytest.raises(BadRequest, match=f"in '{charset}': send it in UTF-8") as caught:
+            body_of({"body": body}, {"Content-Type": told})
+        assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("told", "body"),
+    [
+        ("text/plain; charset=utf-8", "größe".encode()),
+        ("text/plain; charset=UTF8", "größe"),
+        ('text/plain; charset="utf-8"; format=flowed', "größe"),
+        # ASCII is the same in all of these.
+        ("text/plain; charset=ISO-8859-1", "hello\r\n"),
+        ("text/plain; charset=windows-1252", b"hello"),
+        ("text/plain; charset=", "größe"),
+        # `file --mime` says so of an image.
+        ("image/png; charset=binary", b"\x89PNG\0"),
+        ("application/json; charset=utf-16", {"text": "größe"}),
+        ("text/plain", "größe\0"),
+    ],
+)
+def test_an_encoding_that_makes_no_difference_is_taken(told: str, body: object) -> None:
+    assert body_of({"body": body}, {"Content-Type": told}) == body
+
+
+def test_a_long_content_type_costs_little() -> None:
+    started = time.process_time()
+    for told in ("text/" + ";" * 60_000, "text/;" + " ;charset" * 7_000, "text/;" + " " * 60_000):
+        assert body_of({"body": "é\0"}, {"Content-Type": told}) == "é\0"
+    assert time.process_time() - started < 0.5
+
+
 def test_millions_of_fields_are_refused_at_once() -> None:
     fields = {f"{number}": b"" for number in range(1_000_000)}
     started = time.process_time()
