@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from handlers.images.decode import opaque
-from handlers.request import BOM
+from handlers.request import trimmed
 from handlers.spec import PADDING, ImageSpec, TableSpec, TextSpec
 
 _RESAMPLING = {
@@ -93,9 +93,9 @@ def text_tensor(texts: Sequence[str], spec: TextSpec) -> torch.Tensor:
 def text_bytes(text: str, spec: TextSpec) -> bytes:
     """Return what is read of a text: its UTF-8, cut behind the last whole character that fits.
 
-    A byte order mark in front is no part of it, in training and in requests.
+    Blanks around it and a byte order mark in front are no part of it, in training and in requests.
     """
-    content = text.removeprefix(BOM).encode()
+    content = trimmed(text).encode()
     if len(content) <= spec.max_bytes:
         return content
     # Of valid UTF-8, only the end of a cut can be in error.

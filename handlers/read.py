@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -19,7 +18,7 @@ import torch
 
 from handlers.images.decode import open_image
 from handlers.preprocess import image_tensor, table_tensor, text_tensor
-from handlers.request import BOM, BadRequest, is_json
+from handlers.request import BOM, BadRequest, is_json, trimmed, word
 from handlers.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
 # Characters of a category whose accents are looked at.
@@ -84,8 +83,8 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
 
     What begins with `{`, a byte order mark and blanks aside, is JSON and must be `{"text": "…"}`:
     nothing is guessed, and a text that begins so itself is sent in that form. Anything else is the
-    text as it stands, quotes included. TorchServe decodes the JSON of `application/json`: an object
-    is taken as above, and of a string what is in it.
+    text, quotes included. TorchServe decodes the JSON of `application/json`: an object is taken as
+    above, and of a string what is in it. Blanks around a text do not count.
 
     Raises `BadRequest` for what is no text, or a blank one.
     """
@@ -96,7 +95,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
             raise BadRequest(f"byte {error.start} is not UTF-8: {_SEND_TEXT}") from None
     if isinstance(body, str) and is_json(body):
         # A request has room for millions of lists, and each would be made.
-        if len(body) > _LONGEST_REFUSED and not _ONE_STRING.fullmatch(body.removeprefix(BOM)):
+        if len(body) > _LONGEST_REFUSED and not _ONE_STRING.fullmatch(trimmed(body)):
             raise BadRequest(
                 f"what begins with {{ is read as JSON, and this is not one string: {_SEND_TEXT}"
             )
@@ -118,7 +117,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
 
 def _parsed(text: str) -> object:
     """Return what JSON holds. Raises `BadRequest` for an object that has a key twice."""
-    return json.loads(text.removeprefix(BOM), object_pairs_hook=_object)
+    return json.loads(trimmed(text), object_pairs_hook=_object)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -131,9 +130,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def text_problem(text: str) -> str:
     """Say why a text cannot be read, in a request or among training's samples; "" if it can."""
-    text = text.removeprefix(BOM)
-    if not text or text.isspace():
-        return "the text is empty" if not text else "the text is blank"
+    if not trimmed(text):
+        return "the text is blank" if text.strip(BOM) else "the text is empty"
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -214,23 +212,20 @@ def _value(value: Any, spec: TableSpec, place: int, row: int) -> float:
 def _category(value: object, categories: Sequence[str]) -> int | None:
     """Return the index of a category, None if it is not the only one that is meant.
 
-    It is written as in training. Accents may be put together in another way, and true and false
-    stand for the categories that say so, however they are spelt: `True` is what pandas writes.
+    It is written as in training. Blanks around it do not count, accents may be put together in
+    another way, and true and false stand for the categories that say so, however they are spelt:
+    `True` is what pandas writes.
     """
     if isinstance(value, bool):
-        word = str(value).lower()
-        same = [place for place, name in enumerate(categories) if name.lower() == word]
+        spelt = str(value).lower()
+        same = [place for place, name in enumerate(categories) if name.lower() == spelt]
     elif not isinstance(value, str):
         same = []
     elif value in categories:
         same = [categories.index(value)]
     elif len(value) <= _LONGEST_NAME:
-        form = unicodedata.normalize("NFC", value)
-        same = [
-            place
-            for place, name in enumerate(categories)
-            if unicodedata.normalize("NFC", name) == form
-        ]
+        meant = word(value)
+        same = [place for place, name in enumerate(categories) if word(name) == meant]
     else:
         same = []
     return same[0] if len(same) == 1 else None

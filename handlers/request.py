@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 # What some editors put in front of UTF-8; part of no text, and of no JSON.
 BOM = "\ufeff"
+# Of a text's content type; TorchServe reads UTF-8, whatever it says.
+_CHARSET = re.compile(r"text/[^;]*;(?:.*;)?\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_UTF_8 = ("", "utf-8", "utf8", "us-ascii", "ascii")
+# UTF-16 and UTF-32 hold NUL, and ISO-2022 switches by ESC: ASCII to the eye, and other letters.
+_SWITCHED = re.compile(r"[\0\x1b]|[^\0-\x7f]")
+_IN_FRONT = re.compile(rf"[\s{BOM}]+")
 # Of form fields; others are taken where a form is plainly no body that was split.
 FIELDS = ("body", "data", "file", "image")
+# A field that TorchServe reads itself, of requests to `/invocations`.
+_MODEL = "model_name"
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _HOW = (
@@ -41,22 +50,25 @@ def body_of(fields: Mapping[str, Any], headers: Mapping[str, Any] | None = None)
     TorchServe gives a plain body the name `body`; `data` is what its own examples post. It takes a
     body that came without a content type of its own for a form, as curl says of `-d`, and splits it
     at `&` and `=`: what may be such a part is refused. `headers` are the request's, and tell one
-    form from another. Raises `BadRequest` when there is nothing, or no telling what was sent.
+    form from another. Raises `BadRequest` when there is nothing, several fields, or no telling what
+    was sent: of two fields, handlers disagree which one counts.
     """
     content_type, length = _told(headers or {})
-    if content_type == _URLENCODED:
-        return _whole_field(fields, length)
     if content_type == _MULTIPART and length is not None:
         _require_all(fields, length)
-    for name in ("body", "data"):
-        if name in fields and (name == "body" or not _is_empty(fields[name])):
-            return fields[name]
+    if len(fields) == 2 and _MODEL in fields:
+        fields = {name: value for name, value in fields.items() if name != _MODEL}
+    if content_type == _URLENCODED:
+        return _whole_field(fields, length)
     if not fields:
         raise BadRequest(f"the request is empty: {_HOW}")
     if len(fields) > 1:
         names = ", ".join(name[:40] for name in sorted(islice(fields, 5)))
-        raise BadRequest(f"several form fields ({names}): name the one that is meant `data`")
+        raise BadRequest(f"several form fields ({names}): send one, called `data`")
     (name,) = fields
+    if name == "body":
+        _require_utf_8(fields[name], headers or {})
+        return fields[name]
     is_known = name in FIELDS or content_type == _MULTIPART
     if not is_known or name.lstrip()[:1] in ("{", "[") or _is_empty(fields[name]):
         raise _no_whole_body(f"the form field {name[:40]!r}")
@@ -70,6 +82,17 @@ def _told(headers: Mapping[str, Any]) -> tuple[str, int | None]:
     # Cut as TorchServe cuts it, so that both see a form in the same requests.
     content_type = found.get("content-type", "").partition(";")[0].lower()
     return content_type, int(length) if length.isdecimal() and length.isascii() else None
+
+
+def _require_utf_8(body: object, headers: Mapping[str, Any]) -> None:
+    """Refuse a text in another encoding that would be read as UTF-8, and mean something else."""
+    told = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    charset = _CHARSET.match(told) if isinstance(told, str) else None
+    if charset is None or charset[1].lower() in _UTF_8:
+        return
+    text = body.decode(errors="replace") if isinstance(body, (bytes, bytearray)) else body
+    if isinstance(text, str) and _SWITCHED.search(text):
+        raise BadRequest(f"the text is said to be in {charset[1][:40]!r}: send it in UTF-8", 415)
 
 
 def _whole_field(fields: Mapping[str, Any], length: int | None) -> object:
@@ -111,9 +134,23 @@ def _no_whole_body(what: str) -> BadRequest:
     return BadRequest(f"the body was taken for {what}: {_HOW}", 415)
 
 
+def trimmed(text: str) -> str:
+    """Return a text without blanks around it, and without byte order marks in front.
+
+    What is sent and what is trained on go through here, a cell of a CSV file too.
+    """
+    found = _IN_FRONT.match(text)
+    return text[found.end() if found else 0 :].rstrip()
+
+
+def word(text: str) -> str:
+    """Return a category or a label as it is compared: trimmed, its accents composed (NFC)."""
+    return unicodedata.normalize("NFC", trimmed(text))
+
+
 def is_json(text: str) -> bool:
     """Whether a text must be JSON: whether it begins with `{`, a BOM and blanks aside."""
-    return text.removeprefix(BOM).lstrip().startswith("{")
+    return trimmed(text).startswith("{")
 
 
 def json_answer(answer: object) -> bytes:

@@ -17,6 +17,7 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers.request import BOM, trimmed, word
 from recipes.errors import DataError
 from recipes.regular import read_regular
 from recipes.suggest import suggestion
@@ -95,6 +96,10 @@ class CsvFile:
         place = self.header.index(name)
         return {row: cells[place] for row, cells in self.rows.items()}
 
+    def words(self, name: str) -> Cells:
+        """Return a column of categories or labels, each in one form, as in a request."""
+        return {row: word(cell) for row, cell in self.column(name).items()}
+
     def leave_out(self, name: str, problem: Callable[[str], str]) -> None:
         """Take out the rows in whose cell of a column there is a problem, and keep what it is."""
         for row, cell in self.column(name).items():
@@ -125,7 +130,7 @@ class CsvFile:
 
     def labels(self, column: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Return a column as indices of labels int64 `(N,)`, and the labels, sorted."""
-        cells = self.column(column)
+        cells = self.words(column)
         found = {*cells.values()}
         numbers = all(NUMBER.fullmatch(cell) for cell in found)
         if numbers and len({float(cell) for cell in found}) < len(found):
@@ -151,7 +156,8 @@ def _lines(path: Path, delimiter: str) -> dict[int, list[str]]:
     """Return the rows of a file by their numbers, without those that are blank."""
     content = read_regular(path)
     try:
-        text = content.decode("utf-8-sig")
+        # A mark for each program that wrote one; behind it, a first cell may be quoted.
+        text = content.decode().lstrip(BOM)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -166,7 +172,7 @@ def _lines(path: Path, delimiter: str) -> dict[int, list[str]]:
         raise DataError(f"[data.params] delimiter: {delimiter!r}: {error}") from None
     try:
         rows = {
-            row: [cell.strip() for cell in cells] for row, cells in enumerate(reader, 1) if cells
+            row: [trimmed(cell) for cell in cells] for row, cells in enumerate(reader, 1) if cells
         }
     except csv.Error as error:
         raise DataError(f"{path.name}: line {reader.line_num}: not CSV: {error}") from None

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from handlers.preprocess import upright
+from handlers.request import trimmed
 from train.record import Duplicates, Pair
 from train.samples import ImageSamples, TableSamples, TextSamples
 
@@ -117,7 +118,7 @@ def _same_words(
 
 
 def _seen(text: str, max_bytes: int | None) -> tuple[str, str]:
-    return _plain(text), text.encode()[:max_bytes].decode(errors="ignore")
+    return _plain(text), trimmed(text).encode()[:max_bytes].decode(errors="ignore")
 
 
 def _plain(text: str) -> str:

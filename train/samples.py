@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from handlers.images.formats import MEDIA_TYPES, format_of
-from handlers.request import is_json
+from handlers.request import is_json, trimmed
 from recipes.regular import read_regular
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class TextSamples(_Labelled):
 
     def content(self, index: int) -> bytes:
         """Return what makes this sample this sample, for its digest."""
-        return self.texts[index].encode()
+        return trimmed(self.texts[index]).encode()
 
     def request(self, index: int) -> tuple[bytes, str]:
         """Return the sample as a client would send it: the body and its content type."""

@@ -18,13 +18,17 @@ LABELS = "index_to_name.json"
 _OWN = "ts.torch_handler"
 
 
+class _NotJson(ValueError):
+    """What no reader of JSON takes."""
+
+
 def label_findings(
     handler: str, read: Callable[[str], bytes | None]
 ) -> tuple[list[str], list[str]]:
     """Return what keeps the handler from reading its label map, and what is worth a note.
 
-    `read` gives a member or None. A handler that does not pass the map to TorchServe's own code
-    may read what it likes.
+    `read` gives a member or None. A handler that reads the map itself may take what it likes, as
+    long as it is JSON. Where that cannot be told, what TorchServe's code would fail on is a note.
     """
     try:
         data = read(LABELS)
@@ -34,13 +38,19 @@ def label_findings(
         return [], []
     stock = is_stock(handler, lambda name: read(name) is not None)
     surely = True if stock else _inherits(handler, read)
-    if surely is None or (stock and handler in WITHOUT_PAYLOAD):
+    if stock and handler in WITHOUT_PAYLOAD:
         return [], []
     try:
         mapping, doubled = _mapping(data)
     except ValueError as error:
         line = f'{LABELS}: {error}: write {{"0": "name", …}} in UTF-8'
-        return ([line], []) if surely else ([], [f"{line}, if the handler reads it so"])
+        if surely:
+            return [line], []
+        if surely is None and _reads_itself(handler, read) and not isinstance(error, _NotJson):
+            return [], []
+        return [], [f"{line}, if the handler reads it so"]
+    if surely is None:
+        return [], []
     notes = [f"{LABELS}: {printable(key)} stands in it twice, and the last counts"
              for key in doubled]  # fmt: skip
     gap = next((n for n in range(max(len(mapping), 1)) if str(n) not in mapping), None)
@@ -64,12 +74,12 @@ def _mapping(data: bytes) -> tuple[dict[str, Any], list[str]]:
     try:
         value = json.loads(data.decode(), object_pairs_hook=pairs)
     except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
+        raise _NotJson("not UTF-8") from None
     except json.JSONDecodeError as error:
         what = "begins with a byte order mark" if data.startswith(b"\xef\xbb\xbf") else str(error)
-        raise ValueError(f"not JSON: {what}") from None
+        raise _NotJson(f"not JSON: {what}") from None
     except RecursionError:
-        raise ValueError("not JSON: nested too deep") from None
+        raise _NotJson("not JSON: nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError(f"a {_called(value)}, and TorchServe takes an object of classes only")
     names = value.get("object_type_names")
@@ -94,7 +104,10 @@ def _called(value: object) -> str:
 
 
 def _inherits(handler: str, read: Callable[[str], bytes | None]) -> bool | None:
-    """Whether a handler surely passes its map to TorchServe's code; None for surely not."""
+    """Whether a handler surely passes its map to TorchServe's code; None if it names no such code.
+
+    Another module, which it imports, may.
+    """
     source = read(parse_handler(handler).file)
     if source is None:
         return None
@@ -125,6 +138,12 @@ def _inherits(handler: str, read: Callable[[str], bytes | None]) -> bool | None:
         if isinstance(method, ast.FunctionDef) and method.name == "initialize"
     ]
     return not own or any(_initialises(statement) for statement in own[-1].body)
+
+
+def _reads_itself(handler: str, read: Callable[[str], bytes | None]) -> bool:
+    """Whether a handler names the map, and not TorchServe's function that reads it."""
+    source = read(parse_handler(handler).file) or b""
+    return LABELS.encode() in source and b"load_label_mapping" not in source
 
 
 def _initialises(statement: ast.stmt) -> bool:

@@ -64,7 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def ask(server: Server, model: str, body: bytes, content_type: str = "") -> tuple[int, Any]:
+def ask(
+    server: Server, model: str, body: bytes, content_type: str = "", *, path: str = "/predictions/"
+) -> tuple[int, Any]:
     """Send exactly these bytes, and no header that was not asked for."""
     tokens = server.tokens
     assert tokens is not None
@@ -73,7 +75,7 @@ def ask(server: Server, model: str, body: bytes, content_type: str = "") -> tupl
         headers["Content-Type"] = content_type
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", server.ports.inference), timeout=60) as line:
-        line.sendall(f"POST /predictions/{model} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        line.sendall(f"POST {path}{model} HTTP/1.1\r\n{head}\r\n".encode() + body)
         answer = b""
         while part := line.recv(1 << 16):
             answer += part
@@ -121,6 +123,10 @@ MULTIPART, END = "multipart/form-data; boundary=xyz", b"--xyz--\r\n"
         ("pixels", URLENCODED, PNG.replace(b"%", b"_").replace(b"&", b"_")),
         ("texts", MULTIPART, form("text", b"", file=False) + END),
         ("texts", MULTIPART, form("a", b"1", file=False) + form("b", b"2", file=False) + END),
+        ("texts", MULTIPART, form("body", b"one") + form("data", b"another") + END),
+        ("texts", MULTIPART, form("data", b"one") + form("body", b"another") + END),
+        ("texts", MULTIPART, form("data", b"hi") + form("note", b"x") + END),
+        ("pixels", MULTIPART, form("body", PNG) + form("data", PNG) + END),
         ("texts", MULTIPART, form("data", b"never ended", file=False)),
         ("texts", "multipart/form-data; boundary=other", form("data", b"hello") + END),
     ],
@@ -155,7 +161,6 @@ def test_what_the_frontend_itself_cannot_take_apart_is_a_500(server: Server, bod
         (URLENCODED, b"data=a+b%20c%3D%26", "a b c=&"),
         (MULTIPART, form("data", b"a = b & c", file=False) + END, "a = b & c"),
         (MULTIPART, form("anything", b"a = b & c") + END, "a = b & c"),
-        (MULTIPART, form("data", b"hi") + form("note", b"x") + END, "hi"),
     ],
     ids=str,
 )
@@ -163,6 +168,21 @@ def test_a_whole_text_is_answered(
     server: Server, content_type: str, body: bytes, read: str
 ) -> None:
     assert ask(server, "texts", body, content_type) == (200, text(read))
+
+
+def test_a_text_of_another_encoding_is_refused(server: Server) -> None:
+    status, answer = ask(server, "texts", "hi".encode("utf-16le"), "text/plain; charset=utf-16le")
+    assert (status, "send it in UTF-8" in answer["error"]) == (415, True)
+    assert ask(server, "texts", b"hi", "text/plain; charset=ISO-8859-1") == (200, text("hi"))
+
+
+def test_the_field_that_torchserve_reads_is_no_half_of_a_request(server: Server) -> None:
+    named = {"model": "?model_name=texts", "path": "/invocations"}
+    assert ask(server, body=b"hi", **named) == (200, text("hi"))
+    assert ask(server, body=form("data", b"hi") + END, content_type=MULTIPART, **named) == (
+        200,
+        text("hi"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handlers.preprocess import text_bytes, text_tensor
 from handlers.read import read_text, text_problem
-from handlers.request import BadRequest
+from handlers.request import BadRequest, is_json, trimmed
 from handlers.spec import TextSpec
 
 pytestmark = pytest.mark.torch
@@ -50,16 +50,19 @@ def refusal(body: object) -> str:
         # The text of an object is not looked into again.
         ({"text": '{"text": "a"}'}, '{"text": "a"}'),
         ({"text": "{"}, "{"),
-        # Blanks are part of a text.
-        (b"  a ", "  a "),
-        # A byte order mark is no part of it, wherever it came from.
+        # Blanks around a text are no part of it, as in a cell of a CSV file; those within are.
+        (b"  a ", "a"),
+        (b"\r\n a \t b\n", "a \t b"),
+        ({"text": "\u3000a\u00a0\x1c"}, "a"),
+        # Nor is a byte order mark, wherever it came from.
         (b"\xef\xbb\xbfa", "a"),
         ("\ufeffa", "a"),
         ({"text": "\ufeffa"}, "a"),
         (b'\xef\xbb\xbf{"text": "a"}', "a"),
         ('\ufeff \n{"text": "a"}', "a"),
         (bytearray(b'\xef\xbb\xbf{"text": "\xef\xbb\xbfa"}'), "a"),
-        # One in the middle, or a second one, is.
+        ('\ufeff \ufeff{"text": " \ufeff a"}', "a"),
+        # One behind it is.
         ("a\ufeff", "a\ufeff"),
         (b"\x00", "\x00"),
     ],
@@ -145,6 +148,27 @@ def test_a_text_that_begins_like_json_can_be_sent() -> None:
         assert torch.equal(read_text(body, SPEC), text_tensor([text], SPEC))
 
 
+@pytest.mark.parametrize("around", [" ", "\ufeff", " \ufeff", "\r\n"])
+def test_what_does_not_count_costs_little(around: str) -> None:
+    # As long as a request may be.
+    many = around * (10_000_000 // len(around.encode()))
+    started = time.process_time()
+    assert trimmed(f"{many}a") == "a"
+    assert trimmed(f"{many}a{many}b ") == f"a{many}b"
+    assert trimmed(many) == ""
+    assert time.process_time() - started < 2
+
+
+@STEADY
+@given(text=st.text(st.sampled_from([*" \t\n\x0b\x1c\x85\xa0\u2028\ufeff\0a{"]), max_size=12))
+def test_trimming_is_done_once(text: str) -> None:
+    found = trimmed(text)
+    assert trimmed(found) == found
+    assert trimmed(f"\ufeff \ufeff{text}\n") == found
+    assert found in text
+    assert found == found.strip()
+
+
 @STEADY
 @given(body=st.binary(max_size=60))
 @example(b"{}")
@@ -168,5 +192,5 @@ def test_a_text_is_the_same_in_json_and_by_itself(text: str) -> None:
         return
     read = read_text(json.dumps({"text": text}).encode(), SPEC)
     assert torch.equal(read, text_tensor([text], SPEC))
-    if not text.lstrip().startswith("{"):
+    if not is_json(text):
         assert torch.equal(read_text(text.encode(), SPEC), read)

@@ -23,12 +23,13 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=2000)
     [
         ({"body": b"x"}, b"x"),
         ({"data": b"x"}, b"x"),
-        ({"body": b"x", "data": b"y"}, b"x"),
-        ({"data": b"x", "note": b"y"}, b"x"),
         ({"file": b"x"}, b"x"),
         ({"image": b"x"}, b"x"),
         ({"body": None}, None),
         ({"body": b""}, b""),
+        # TorchServe has read this one: `/invocations?model_name=digits`.
+        ({"model_name": b"digits", "body": b"x"}, b"x"),
+        ({"data": b"x", "model_name": b"digits"}, b"x"),
     ],
 )
 def test_the_body_or_the_only_field_is_meant(fields: dict[str, Any], body: object) -> None:
@@ -76,6 +77,7 @@ def test_half_a_body_is_refused_with_the_header_to_send(
         ({"data": b"hello ", " goodbye": b""}, None),
         ({"body": b"hello ", " goodbye": b""}, None),
         ({"data": b"x", "note": b"y"}, None),
+        ({"data": b"x", "model_name": b"y"}, len("data=x&model_name=y")),
         # A field of the same name stood in front: only the last one arrives.
         ({"data": b"bbbbbbbb"}, len("data=a&data=bbbbbbbb")),
         ({"data": b'{"b": 2}'}, len('data={"a": 1}&data={"b": 2}')),
@@ -100,7 +102,7 @@ def test_a_whole_form_field_is_taken(value: str, encode: Any) -> None:
 
 def test_in_a_form_of_files_any_field_may_be_meant() -> None:
     assert body_of({"photo": b"x"}, MULTIPART) == b"x"
-    assert body_of({"data": b"x", "note": b"y"}, MULTIPART) == b"x"
+    assert body_of({"model_name": b"digits", "photo": b"x"}, MULTIPART) == b"x"
     # A field cannot pass for a header.
     told = {"content-type": {"content-type": "x"}, **URLENCODED}
     with pytest.raises(BadRequest, match="Content-Type"):
@@ -127,9 +129,59 @@ def test_a_form_that_lost_a_file_is_refused(value: Any) -> None:
             body_of({"data": value}, half)
         assert caught.value.status == 415
     noted = MULTIPART | {"content-length": str(of_files(sent, sent))}
-    assert body_of({"data": value, "note": value}, noted) == value
     # TorchServe has decoded a part of JSON, and nobody knows how long it was.
     assert body_of({"data": {"a": 1}}, noted) == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", [bytes, str])
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("utf-16le", "hi"),
+        ("utf-16-be", "hi"),
+        ("UTF-32LE", "hi"),
+        ("iso-2022-jp", "日本"),
+        # What these bytes are in UTF-8 is another text.
+        ("latin-1", "Ã©"),
+    ],
+)
+def test_a_text_of_another_encoding_is_not_read_as_utf_8(
+    charset: str, text: str, kind: type
+) -> None:
+    sent = text.encode(charset)
+    # TorchServe decodes the body of `text/…` before.
+    body = sent.decode() if kind is str else sent
+    for told in (f"text/plain; charset={charset}", f'Text/plain;a=b; Charset = "{charset}"'):
+        with pytest.raises(BadRequest, match=f"in '{charset}': send it in UTF-8") as caught:
+            body_of({"body": body}, {"Content-Type": told})
+        assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("told", "body"),
+    [
+        ("text/plain; charset=utf-8", "größe".encode()),
+        ("text/plain; charset=UTF8", "größe"),
+        ('text/plain; charset="utf-8"; format=flowed', "größe"),
+        # ASCII is the same in all of these.
+        ("text/plain; charset=ISO-8859-1", "hello\r\n"),
+        ("text/plain; charset=windows-1252", b"hello"),
+        ("text/plain; charset=", "größe"),
+        # `file --mime` says so of an image.
+        ("image/png; charset=binary", b"\x89PNG\0"),
+        ("application/json; charset=utf-16", {"text": "größe"}),
+        ("text/plain", "größe\0"),
+    ],
+)
+def test_an_encoding_that_makes_no_difference_is_taken(told: str, body: object) -> None:
+    assert body_of({"body": body}, {"Content-Type": told}) == body
+
+
+def test_a_long_content_type_costs_little() -> None:
+    started = time.process_time()
+    for told in ("text/" + ";" * 60_000, "text/;" + " ;charset" * 7_000, "text/;" + " " * 60_000):
+        assert body_of({"body": "é\0"}, {"Content-Type": told}) == "é\0"
+    assert time.process_time() - started < 0.5
 
 
 def test_millions_of_fields_are_refused_at_once() -> None:
@@ -141,9 +193,29 @@ def test_millions_of_fields_are_refused_at_once() -> None:
     assert time.process_time() - started < 0.1
 
 
-def test_several_fields_are_named_and_refused() -> None:
-    with pytest.raises(BadRequest, match=r"several form fields \(left, right\): name the one"):
-        body_of({"right": b"x", "left": b"y"})
+@pytest.mark.parametrize("headers", [None, {}, MULTIPART, {"Content-Type": "text/plain"}])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["left", "right"],
+        # TorchServe's own handlers take `data`, others `body`.
+        ["body", "data"],
+        ["data", "note"],
+        ["body", "file"],
+        ["body", "data", "model_name"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("second", [b"y", b"", {"a": 1}], ids=str)
+def test_several_fields_are_named_and_refused(
+    names: list[str], headers: dict[str, str] | None, second: Any
+) -> None:
+    values = dict(zip(names, [b"x", second, b"z"], strict=False))
+    for fields in (values, dict(reversed(values.items()))):
+        said = rf"several form fields \({', '.join(names)}\): send one, called `data`"
+        with pytest.raises(BadRequest, match=said) as caught:
+            body_of(fields, headers)
+        assert caught.value.status == 400
 
 
 def test_of_many_long_names_little_is_said() -> None:

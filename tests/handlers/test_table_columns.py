@@ -98,6 +98,10 @@ def spec_of(*categories: str) -> TableSpec:
         (("caf\u00e9", "bar"), "cafe\u0301", "caf\u00e9"),
         (("cafe\u0301", "bar"), "caf\u00e9", "cafe\u0301"),
         (("\u00e9", "e\u0301"), "e\u0301", "e\u0301"),
+        # Blanks and marks around it, as in a cell of a CSV file.
+        (("red", "green"), "\ufeff red\u00a0\n", "red"),
+        ((" red", "green"), "red ", " red"),
+        (("red", "red "), "red ", "red "),
         (("8010", "8020"), "8010", "8010"),
     ],
 )
@@ -123,7 +127,9 @@ def test_a_category_is_meant_however_json_has_it(
         (("1", "2"), 1.0, "float"),
         (("a", "b"), None, "null"),
         (("a", "b"), "A", '"A"'),
-        (("a", "b"), " a", '" a"'),
+        (("a", "b"), "a b", '"a b"'),
+        (("a ", "a"), " a", '" a"'),
+        (("a", "b"), " ", '" "'),
         (("a", "b"), "e\u0301" * 1_000_000, '"e'),
     ],
 )

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,14 +68,25 @@ def assert_gone(processes):
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@contextmanager
 def serving(root, verb="serve"):
-    return subprocess.Popen(
+    """Run a verb, and wait for its end; a test that fails meanwhile ends it and all it started."""
+    with subprocess.Popen(
         [sys.executable, "-c", RUN, verb, root],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            # Popen would wait for a server that nobody stops, and then say what failed.
+            if process.poll() is None:
+                for one in family(process.pid):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
+            raise
 
 
 def until(process, words):
@@ -324,6 +336,19 @@ def test_stop_ends_a_server_while_it_starts_and_another_can_follow(tmp_path):
         store=root / "model_store", home=root / HOME, config=root / "config.properties"
     ) as server:
         assert server.running
+
+
+@pytest.mark.serve
+def test_a_test_that_fails_ends_its_server_at_once(tmp_path):
+    root = write_root(tmp_path, free_ports())
+    write_mar(root / "model_store" / "echo.mar")
+    began = started = None
+    with pytest.raises(AssertionError, match="as said"), serving(root) as process:
+        until(process, "Ctrl-C")
+        started, began = family(process.pid), time.monotonic()
+        raise AssertionError("as said")
+    assert time.monotonic() - began < 10
+    assert_gone(started)
 
 
 @pytest.mark.serve

@@ -366,7 +366,8 @@ def test_of_equal_distances_the_first_counts() -> None:
 def test_texts_that_are_one_to_the_network_are_near_copies() -> None:
     header = "x" * 20
     samples = TextSamples(
-        texts=[f"{header}a", "short", "other", f"{header}b", "word"],
+        # Blanks and a mark in front are not read.
+        texts=[f"\n{header}a", "short", "other", f"\ufeff {header}b", "word"],
         targets=np.zeros(5, dtype=np.int64),
         labels=("a", "b"),
     )

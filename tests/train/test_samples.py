@@ -16,7 +16,7 @@ from PIL import Image
 from handlers.images.formats import IMAGE_FORMATS, MEDIA_TYPES
 from handlers.request import BadRequest
 from tests.train.conftest import image_samples, table_samples
-from train.samples import ImageSamples, TableSamples
+from train.samples import ImageSamples, TableSamples, TextSamples
 
 COLOURS = ("red", "green")
 
@@ -60,6 +60,13 @@ def test_the_content_of_a_file_is_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"1")
     samples = images_of(tmp_path / "a.png", tmp_path / "b.png")
     assert samples.content(0) == samples.content(1) == b"1"
+
+
+def test_blanks_around_a_text_are_no_content() -> None:
+    texts = ["a b", " a b\n", "\ufeffa b", "a  b"]
+    samples = TextSamples(texts=texts, targets=np.zeros(4, dtype=np.int64), labels=("x", "y"))
+    contents = [samples.content(index) for index in range(4)]
+    assert contents == [b"a b", b"a b", b"a b", b"a  b"]
 
 
 def test_the_two_zeros_are_one_content() -> None:

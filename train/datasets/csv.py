@@ -120,7 +120,7 @@ def _numbers(cells: Cells) -> NDArray[np.float64]:
 
 
 def _categories(file: CsvFile, name: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    cells = file.column(name)
+    cells = file.words(name)
     found = sorted({cell for cell in cells.values() if cell})
     if len(found) > MOST_CATEGORIES:
         raise DataError(

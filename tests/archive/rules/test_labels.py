@@ -56,7 +56,14 @@ UNSURE = [
     "            super().initialize(c)\n",
     f"{IMPORT}h = ImageClassifier()\ndef handle(data, context):\n    h.initialize(context)\n",
 ]
-OWN = "import json\ndef handle(data, context):\n    return data\n"
+OWN = [
+    # Neither says who reads the map: a module that they import may derive from TorchServe's.
+    "import json\ndef handle(data, context):\n    return data\n",
+    "from kittens.base import Base\nclass H(Base):\n    pass\n",
+    "from ts.utils.util import load_label_mapping\n"
+    f"NAMES = load_label_mapping('{LABELS}')\ndef handle(data, context):\n    return data\n",
+]
+READS = f"import json\nNAMES = json.load(open('{LABELS}'))\ndef handle(data, context):\n    ...\n"
 
 
 def findings(labels: bytes, handler: str, source: str = "") -> tuple[list[str], list[str]]:
@@ -96,8 +103,31 @@ def test_handler_that_may_pass_it_on_gets_a_note(source: str) -> None:
     assert note.endswith("in UTF-8, if the handler reads it so")
 
 
-def test_handler_with_a_map_of_its_own_is_left_alone() -> None:
-    assert findings(b"[]", "own.py", OWN) == ([], [])
+@pytest.mark.parametrize("source", OWN)
+@pytest.mark.parametrize(("labels", "why"), BAD)
+def test_what_an_own_handler_may_fail_on_is_noted(labels: bytes, why: str, source: str) -> None:
+    problems, [note] = findings(labels, "own.py", source)
+    assert problems == []
+    assert note.startswith(f"{LABELS}: {why}")
+    assert note.endswith("in UTF-8, if the handler reads it so")
+
+
+@pytest.mark.parametrize(("labels", "why"), BAD)
+def test_of_a_handler_that_reads_the_map_itself_only_no_json_is_noted(
+    labels: bytes, why: str
+) -> None:
+    problems, notes = findings(labels, "own.py", READS)
+    assert problems == []
+    assert bool(notes) == why.startswith("not ")
+
+
+@pytest.mark.parametrize("source", [*OWN, READS])
+@pytest.mark.parametrize("labels", [*GOOD, *(labels for labels, _ in NOTED)])
+def test_handler_with_a_map_of_its_own_is_left_alone(labels: bytes, source: str) -> None:
+    assert findings(labels, "own.py", source) == ([], [])
+
+
+def test_handler_that_never_reads_a_map_is_left_alone() -> None:
     assert findings(b"[]", "vllm_handler") == ([], [])
 
 

@@ -264,6 +264,15 @@ def test_a_mark_of_utf_8_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     assert samples.columns == ("größe",)
 
 
+@pytest.mark.parametrize("marks", ["\ufeff\ufeff", "\ufeff \ufeff", ' "\ufeff'])
+def test_further_marks_are_none_either(tmp_path: Path, marks: str) -> None:
+    end = '"' * marks.count('"')
+    samples = loaded(tmp_path, f"{marks}size{end},price\n\ufeff1,1\n2,2\n")
+    assert (samples.columns, samples.categories) == (("size",), ((),))
+    quoted = loaded(tmp_path, '\ufeff\ufeff"size",price\n1,1\n2,2\n')
+    assert quoted.columns == ("size",)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -43,6 +43,12 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
     assert samples.targets.tolist() == [1, 0]
 
 
+def test_accents_of_labels_have_one_form(tmp_path: Path) -> None:
+    samples = loaded(tmp_path, "words,mood\na,caf\u00e9\nb,bar\nc,cafe\u0301\n")
+    assert samples.labels == ("bar", "caf\u00e9")
+    assert samples.targets.tolist() == [1, 0, 1]
+
+
 def test_what_is_missing_is_a_fault_of_its_row(tmp_path: Path) -> None:
     samples = loaded(tmp_path, "words,mood\na,x\n,x\nb,\nc,y\nd\n")
     assert [*samples.texts] == ["a", "c"]
