@@ -112,7 +112,7 @@ publish:
 ## This repository
 ##   make setup      fill .venv; TORCH=cpu or TORCH=lock picks the torch, PYTHON=python3.12 the Python
 ##   make doctor     what is installed, what is wrong, and the fix
-##   make check      lint, types and the tests that need no torch: under a minute
+##   make lint       style, types and the tests that need no torch: under two minutes
 ##   make test       all that must hold at each change, a real server included
 ##   make test-isa   the numeric tests and the recipes as on other x86-64 processors, with 1 and 2
 ##                   threads; ISA=avx2 THREADS=1 is one of them, WHOLE=1 is all tests
@@ -123,9 +123,9 @@ publish:
 ##   make bench-memory    the server's memory under large requests
 ##   make bench-archive   how fast archives are written and verified, beside other tools
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
-##   make schema     rewrite recipes/schema.json, docs/reference/recipes.md and parity.schema.json
+##   make schema     rewrite the schema of recipes, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/, unless something is at work on them
-.PHONY: help setup doctor lint check test test-isa prove bench-archive bench-parity bench-train lock schema clean bench-decode bench-memory
+.PHONY: help setup doctor style lint test test-isa prove bench-archive bench-parity bench-train lock schema clean bench-decode bench-memory
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -153,7 +153,7 @@ doctor:
 	@python=$(PY); "$$python" -c '' 2>/dev/null || python=$${PYTHON:-python3}; \
 	PYTHONPATH=src "$$python" -m marwright.pipeline.doctor
 
-lint: setup
+style: setup
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@$(PY) -m mypy
@@ -162,10 +162,10 @@ lint: setup
 # `pytest` runs one test after another, as a debugger needs it.
 TOGETHER := --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-check: lint
+lint: style
 	@$(PY) -m pytest $(TOGETHER) -m "not torch and not onnx and not serve and not slow"
 
-test: lint
+test: style
 	@$(PY) -m pytest $(TOGETHER) -rs
 
 # Not an hour's work by accident: WHOLE is for a yes.

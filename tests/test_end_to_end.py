@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.onnx, pytest.mark.serve]
 def shipped() -> None:
     """What `make archive` makes of the shipped recipes; nothing runs when that is current."""
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "archive", "--model", "digits,diabetes"],
+        [sys.executable, "-m", "marwright", "archive", "--model", "digits,diabetes"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -268,7 +268,7 @@ def test_a_missing_lock_is_said(house):
 
 def test_check_leaves_out_what_test_runs(house):
     marks = "not torch and not onnx and not serve and not slow"
-    check, test = (house.make("-n", goal).stdout.splitlines() for goal in ("check", "test"))
+    check, test = (house.make("-n", goal).stdout.splitlines() for goal in ("lint", "test"))
     assert check[:-1] == test[:-1]
     assert check[-1] == test[-1].removesuffix("-rs") + f'-m "{marks}"'
     assert " -m pytest --numprocesses=" in test[-1]

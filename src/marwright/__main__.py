@@ -2,6 +2,10 @@
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # The working folder: what a project calls `report.py` is not what a library imports.
+    del sys.path[0]
+
 from marwright.pipeline import streams
 from marwright.pipeline.cli import main
 
@@ -13,7 +17,4 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    if not sys.flags.safe_path:
-        # The working folder: what a project calls `report.py` is not what a library imports.
-        del sys.path[0]
     sys.exit(run())

@@ -13,7 +13,7 @@ from tests.archive.tiny import edited, edited_json, edited_manifest, members_of,
 if TYPE_CHECKING:
     from tests.archive.proven import Proven
 
-CONFIG, HANDLER = "model-config.yaml", "handlers/classify_image.py"
+CONFIG, HANDLER = "model-config.yaml", "marwright/runtime/classify_image.py"
 SAMPLES = [f"{GOLDEN}/{number}.request" for number in range(4)]
 
 # What is said of a golden sample at each stage, in the order of the stages.
@@ -141,7 +141,7 @@ def order_reversed(made: Proven) -> Changes:
 @mutant
 def preprocessing_edited(made: Proven) -> Changes:
     code = "exact = image_tensor\ndef image_tensor(i, spec):\n    return exact(i, spec) * 0.999\n"
-    return handler_with(made, code, "handlers/preprocess.py")
+    return handler_with(made, code, "marwright/runtime/preprocess.py")
 
 
 @mutant
@@ -170,6 +170,16 @@ def status_altered(made: Proven) -> Changes:
 @mutant
 def imports_the_project(made: Proven) -> Changes:
     return handler_with(made, "import marwright.train.data\n")
+
+
+@mutant
+def lacks_a_file_of_the_runtime(made: Proven) -> Changes:
+    return {"marwright/runtime/read.py": None}
+
+
+@mutant
+def lacks_the_init_of_the_package(made: Proven) -> Changes:
+    return {"marwright/__init__.py": None}
 
 
 @mutant

@@ -52,7 +52,7 @@ def packed(folder: Path, handler: str, config: str = "", **members: bytes | str)
 def told(mar: Path, *options: str, seconds: float = 150) -> dict[str, Any]:
     """Verify an archive at the command line; returns its report, and how the command ended."""
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "verify", str(mar), "--json", *options],
+        [sys.executable, "-m", "marwright", "verify", str(mar), "--json", *options],
         cwd=ROOT, capture_output=True, timeout=seconds, check=False,
     )  # fmt: skip
     report: dict[str, Any] = json.loads(done.stdout)["archives"][str(mar)]
@@ -185,7 +185,7 @@ def test_what_a_handler_starts_does_not_outlive_it(tmp_path: Path, answers: bool
 def test_handler_ends_with_whoever_verifies_it(tmp_path: Path) -> None:
     mark = f"{time.time_ns()}"
     handler = f"import os\nos.execvp('sleep', ['sleep', '{mark}'])\n" + LOADS
-    command = [sys.executable, "-m", "pipeline", "verify", str(packed(tmp_path, handler))]
+    command = [sys.executable, "-m", "marwright", "verify", str(packed(tmp_path, handler))]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         until = time.monotonic() + 60
         while not alive(mark) and time.monotonic() < until:
@@ -333,8 +333,23 @@ def test_module_from_elsewhere_in_place_of_the_archives_is_refused(tmp_path: Pat
     extra = {"packaging/mine.py": b"MINE = 1\n"}
     [found] = told(packed(tmp_path, "import packaging.version\n" + LOADS, **extra))["problems"]
     assert found.endswith(
-        "packaging: the archive has it at its root, and Python loaded another one: rename it"
+        "packaging: the archive has it at its root, and Python loaded another one: rename it, or "
+        "give its folder an __init__.py"
     )
+
+
+def test_what_packs_is_on_no_server(tmp_path: Path) -> None:
+    """It is installed here, and a handler would find it."""
+    said = "marwright: the handler imports it, and no server has it: pack what it needs of it"
+    handler = "import marwright.runtime.spec\n" + LOADS
+    [found] = told(packed(tmp_path, handler))["problems"]
+    assert found.endswith(said)
+    # Of a folder alone, what is installed is found first.
+    extra = {"marwright/runtime/spec.py": b""}
+    [found] = told(packed(tmp_path, handler, **extra))["problems"]
+    assert "marwright: the archive has it at its root, and Python loaded another one" in found
+    extra |= {"marwright/__init__.py": b"", "marwright/runtime/__init__.py": b""}
+    assert told(packed(tmp_path, handler, **extra))["problems"] == []
 
 
 def test_archive_comes_before_what_is_installed_as_at_the_worker(tmp_path: Path) -> None:
@@ -444,7 +459,7 @@ def test_onnx_with_a_stock_handler_loads_and_says_that_no_request_was_tried(
 
 def test_samples_need_an_archive() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "verify", "--sample", "[1]"],
+        [sys.executable, "-m", "marwright", "verify", "--sample", "[1]"],
         cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == 2

@@ -34,10 +34,10 @@ def seeded(tmp_path: Path, name: str, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "old", "new", "complaint"),
     [
-        ("ci.yml", "run: make check", "run: make chekc", "run: make chekc"),
-        ("ci.yml", "run: make check", "run: make check test", "run: make check test"),
-        ("ci.yml", "run: make check", "run: pip install ruff", "run: pip install ruff"),
-        ("ci.yml", "run: make check", "run: make check; id", "run: make check; id"),
+        ("ci.yml", "run: make lint", "run: make litn", "run: make litn"),
+        ("ci.yml", "run: make lint", "run: make lint test", "run: make lint test"),
+        ("ci.yml", "run: make lint", "run: pip install ruff", "run: pip install ruff"),
+        ("ci.yml", "run: make lint", "run: make lint; id", "run: make lint; id"),
         ("ci.yml", "permissions: {}", "permissions: read-all", "permissions: must be {}"),
         ("ci.yml", "\npermissions: {}\n", "\n", "permissions: must be {}"),
         ("ci.yml", " # v6.0.2", "", "uses: actions/checkout@"),
@@ -72,7 +72,7 @@ def test_schema_refuses_a_misspelt_key(tmp_path):
 
 def test_zizmor_refuses_an_injection(tmp_path):
     workflow = seeded(
-        tmp_path, "ci.yml", "run: make check", "run: echo ${{ github.event.pull_request.title }}"
+        tmp_path, "ci.yml", "run: make lint", "run: echo ${{ github.event.pull_request.title }}"
     )
     (finding,) = tool_findings([workflow])
     assert "template-injection" in finding

@@ -104,7 +104,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def ended(project: Path, command: str, root: Path = ROOT) -> tuple[int, str]:
-    words = [sys.executable, "-m", "pipeline", *command.split()]
+    words = [sys.executable, "-m", "marwright", *command.split()]
     environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "300"}
     done = subprocess.run(words, cwd=project, env=environment, timeout=60, check=False,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip

@@ -22,6 +22,11 @@ from typing import IO, Any
 
 # Before a message: the bytes of its JSON.
 LENGTH = struct.Struct(">I")
+# What packs archives: this file's own package.
+PACKER = "marwright"
+# Where our handlers batch, now and in archives that were made before.
+_PREPROCESS = ("marwright.runtime.preprocess", "handlers.preprocess")
+_CODE = (".py", ".pyc", ".so", ".pyd")
 # Seconds before its time is up, at which a process says where it is.
 EARLY = 0.3
 
@@ -74,7 +79,8 @@ class Answers:
         loaded = self.module.service.loaded
         read = [self.module.service.read(body, loaded.spec) for body in blobs]
         # Texts are of many lengths; archives that were made before there were any need not know.
-        join = getattr(sys.modules.get("marwright.runtime.preprocess"), "batched", torch.cat)
+        modules = [sys.modules[name] for name in _PREPROCESS if name in sys.modules]
+        join = getattr(next(iter(modules), None), "batched", torch.cat)
         return read[0] if len(read) == 1 else join(read)
 
     def run(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
@@ -106,15 +112,18 @@ class Answers:
 
 
 def outside(folder: Path) -> list[str]:
-    """Return the top-level modules that came from elsewhere although the archive has them."""
+    """Return the top-level modules that came from elsewhere although the archive has them.
+
+    And `PACKER`, which is installed where archives are made, and on no server.
+    """
+    names = {PACKER}
+    for path in folder.iterdir():
+        # In a folder without an `__init__.py`, what is below it counts.
+        if path.suffix in _CODE or (path.is_dir() and any(path.rglob("*.py"))):
+            names.add(path.name.partition(".")[0])
     found = []
-    for path in sorted(folder.iterdir()):
-        name = path.name.partition(".")[0]
-        is_code = path.suffix in (".py", ".pyc", ".so", ".pyd") or (
-            path.is_dir() and any(path.glob("*.py"))
-        )
-        module = sys.modules.get(name)
-        if is_code and module is not None and name != "__main__":
+    for name in sorted(names - {"__main__"}):
+        if (module := sys.modules.get(name)) is not None:
             places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
             if not any(place and Path(place).is_relative_to(folder) for place in places):
                 found.append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -212,8 +213,13 @@ class Asking:
         """Name modules that came from elsewhere although the archive has one of the name."""
         reply = self.probe.ask("outside", "looking at its modules", seconds=MOST_S,
                                below=models[0].below)  # fmt: skip
-        self.found.problems += [
-            f"{printable(name)}: the archive has it at its root, and Python loaded another one: "
-            "rename it"
-            for name in reply.texts("names")
-        ]
+        root = self.probe.folder / models[0].below
+        for name in reply.texts("names"):
+            if (root / name).exists() or [*root.glob(f"{glob.escape(name)}.*")]:
+                why = (
+                    "the archive has it at its root, and Python loaded another one: rename it, or "
+                    "give its folder an __init__.py"
+                )
+            else:
+                why = "the handler imports it, and no server has it: pack what it needs of it"
+            self.found.problems.append(f"{printable(name)}: {why}")
