@@ -9,6 +9,8 @@ from ci.prove.project import command, copy_project, environment
 from marwright.archive.files import sha256_file
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where the engine lies in this repository, and in copies of it.
+SRC = "src/marwright"
 # The steps of an archive.
 ALL = ["train", "trace", "onnx", "parity", "answers", "report", "archive", "verify"]
 # A recipe of the regression kind with nothing in it but what must be.

@@ -227,7 +227,7 @@ def test_help_is_the_default_and_names_every_target(house):
     done = house.make()
     assert done.stdout == house.make("help").stdout
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
-    assert listed == make_targets(ROOT / "Makefile") - {"help", "lint"}
+    assert listed == make_targets(ROOT / "Makefile") - {"help", "style"}
 
 
 def test_a_finished_setup_starts_nothing(house):
@@ -266,11 +266,11 @@ def test_a_missing_lock_is_said(house):
     assert house.calls() == []
 
 
-def test_check_leaves_out_what_test_runs(house):
+def test_lint_leaves_out_what_test_runs(house):
     marks = "not torch and not onnx and not serve and not slow"
-    check, test = (house.make("-n", goal).stdout.splitlines() for goal in ("lint", "test"))
-    assert check[:-1] == test[:-1]
-    assert check[-1] == test[-1].removesuffix("-rs") + f'-m "{marks}"'
+    lint, test = (house.make("-n", goal).stdout.splitlines() for goal in ("lint", "test"))
+    assert lint[:-1] == test[:-1]
+    assert lint[-1] == test[-1].removesuffix("-rs") + f'-m "{marks}"'
     assert " -m pytest --numprocesses=" in test[-1]
 
 

@@ -28,7 +28,7 @@ from tests.train.texts import text_recipe, text_samples
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 
-PREPROCESS, HANDLER = "handlers/preprocess.py", "handlers/classify_text.py"
+PREPROCESS, HANDLER = "marwright/runtime/preprocess.py", "marwright/runtime/classify_text.py"
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,11 @@ from marwright.archive.files import sha256_file
 from marwright.archive.parity.inputs_file import read_inputs, write_inputs
 from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import from_json
-from tests.projects import ALL, archives, built, edit, make_project, pipeline, steps_run
+from tests.projects import ALL, SRC, archives, built, edit, make_project, pipeline, steps_run
 
 pytestmark = pytest.mark.torch
+
+HANDLER = f"{SRC}/runtime/predict_table.py"
 
 
 def test_second_build_runs_nothing_and_imports_nothing_heavy(project: Path) -> None:
@@ -40,7 +42,8 @@ def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
 
 
 def test_comment_in_training_code_runs_nothing(project: Path) -> None:
-    edit(project, "train/fit.py", "from torch import nn", "# its networks\nfrom torch import nn")
+    file, line = f"{SRC}/train/fit.py", "from torch import nn"
+    edit(project, file, line, f"# its networks\n{line}")
     assert steps_run(built(project, "archive")) == {}
 
 
@@ -51,7 +54,7 @@ def test_touched_files_run_nothing(project: Path) -> None:
 
 
 def test_edited_handler_is_asked_again_packed_and_verified_and_nothing_else(project: Path) -> None:
-    edit(project, "handlers/predict_table.py", "import torch", "import torch\n\nEDITED = True")
+    edit(project, HANDLER, "import torch", "import torch\n\nEDITED = True")
     before = archives(project)
     # It answers as before, so there is no other page to draw.
     expected = ["answers", "archive", "verify"]
@@ -62,7 +65,7 @@ def test_edited_handler_is_asked_again_packed_and_verified_and_nothing_else(proj
 
 def test_edited_preprocessing_retrains(project: Path) -> None:
     old = "(known - spec.center[place]) / spec.scale[place]"
-    edit(project, "handlers/preprocess.py", old, f"{old} / 2")
+    edit(project, f"{SRC}/runtime/preprocess.py", old, f"{old} / 2")
     ran = steps_run(built(project, "train", "--model", "tiny_a"))
     assert ran == {"tiny_a": ["train", "trace"]}
 
@@ -80,7 +83,7 @@ def test_retraining_to_the_same_weights_stops_there(project: Path) -> None:
 
 
 def test_comment_in_a_handler_packs_and_verifies_only(project: Path) -> None:
-    edit(project, "handlers/predict_table.py", "import torch", "import torch  # edited")
+    edit(project, HANDLER, "import torch", "import torch  # edited")
     expected = ["archive", "verify"]
     assert steps_run(built(project, "archive")) == {"tiny_a": expected, "tiny_b": expected}
 
@@ -169,8 +172,9 @@ def load(table):
 def test_files_of_a_data_set_are_part_of_the_key(project: Path) -> None:
     rows = [f"{i % 17},{i % 5},{i % 17 + 2 * (i % 5) + i / 100}" for i in range(200)]
     (project / "rows.csv").write_text("\n".join(rows))
-    (project / "train/datasets/own.py").write_text(DATASET)
-    edit(project, "archive/tiny_a.toml", '"diabetes"', '"own"\nfiles = ["rows.csv"]')
+    (project / "train").mkdir()
+    (project / "train/own.py").write_text(DATASET)
+    edit(project, "archive/tiny_a.toml", '"diabetes"', '"train/own.py"\nfiles = ["rows.csv"]')
     only = ("--model", "tiny_a")
     assert steps_run(built(project, "train", *only)) == {"tiny_a": ["train", "trace"]}
     assert steps_run(built(project, "train", *only)) == {}
@@ -178,7 +182,7 @@ def test_files_of_a_data_set_are_part_of_the_key(project: Path) -> None:
     assert "data rows.csv: changed" in built(project, "explain", *only)
     # Data that no key knows is noticed where it would be mixed with the old.
     edit(project, "archive/tiny_a.toml", 'files = ["rows.csv"]', "")
-    edit(project, "train/datasets/own.py", "def load(table):", 'def load(table="rows.csv"):')
+    edit(project, "train/own.py", "def load(table):", 'def load(table="rows.csv"):')
     built(project, "train", *only)
     (project / "rows.csv").write_text("\n".join(rows))
     done = pipeline(project, "parity", *only)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -11,18 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from ci.prove.project import command as command_line
+from ci.prove.project import environment
 from marwright.archive.files import sha256_file
-from tests.projects import ALL, archives, built, edit, steps_run
+from tests.projects import ALL, SRC, archives, built, edit, steps_run
 
 pytestmark = pytest.mark.torch
 
 
+def started(project: Path, *words: str, errors: int | None = None) -> subprocess.Popen[str]:
+    """Start a command of the project's engine, whose output can be followed."""
+    return subprocess.Popen(
+        command_line(*words), cwd=project, env=environment(project),
+        stdout=subprocess.PIPE, stderr=errors, text=True,
+    )  # fmt: skip
+
+
 def test_two_builds_at_once_take_turns(project: Path) -> None:
     edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
-    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
-    builds = [
-        subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    command = ("archive", "--model", "tiny_a")
+    builds = [started(project, *command) for _ in range(2)]
     outputs = [build.communicate(timeout=120)[0] for build in builds]
     assert [build.returncode for build in builds] == [0, 0]
     ran = [steps_run(output) for output in outputs]
@@ -33,8 +40,8 @@ def test_two_builds_at_once_take_turns(project: Path) -> None:
 def test_killed_build_leaves_complete_files_and_no_orphan(project: Path) -> None:
     before = archives(project)
     edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
-    command = [sys.executable, "-m", "marwright", "archive"]
-    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
+    command = ("archive",)
+    with started(project, *command) as build:
         assert build.stdout is not None
         for line in build.stdout:
             if "trace" in line and "starts" in line:
@@ -53,9 +60,9 @@ def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path
         "import sys\nimport time\n\n"
         "time.sleep(60 * sys.argv[0].endswith('service_worker.py'))\nimport torch\n"
     )
-    edit(project, "handlers/predict_table.py", "import torch\n", hang)
-    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
-    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
+    edit(project, f"{SRC}/runtime/predict_table.py", "import torch\n", hang)
+    command = ("archive", "--model", "tiny_a")
+    with started(project, *command) as build:
         assert build.stdout is not None
         for line in build.stdout:
             if "verify" in line and "starts" in line:
@@ -65,7 +72,7 @@ def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path
     _wait_for(lambda: not _probes(project), "the probe to end with its build")
     _wait_until_no_child_of(project)
     # What the killed build left half done goes with the next one.
-    edit(project, "handlers/predict_table.py", "time.sleep(60", "time.sleep(0")
+    edit(project, f"{SRC}/runtime/predict_table.py", "time.sleep(60", "time.sleep(0")
     built(project, "archive", "--model", "tiny_a")
     assert [p for p in project.rglob(".*") if p.name.endswith((".tmp", ".out"))] == []
 
@@ -109,10 +116,7 @@ def _runs_in(process: Path, project: Path) -> bool:
 
 def test_interrupted_build_says_so_in_one_line(project: Path) -> None:
     edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
-    with subprocess.Popen(
-        [sys.executable, "-m", "marwright", "archive"],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as build:  # fmt: skip
+    with started(project, "archive", errors=subprocess.PIPE) as build:  # fmt: skip
         assert build.stdout is not None
         build.stdout.readline()
         build.send_signal(2)
@@ -127,13 +131,10 @@ def test_interrupted_build_says_so_in_one_line(project: Path) -> None:
 def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) -> None:
     before = sha256_file(project / "build/tiny_a/weights.safetensors")
     edit(project, "archive/tiny_a.toml", "epochs = 2", "epochs = 3")
-    with subprocess.Popen(
-        [sys.executable, "-m", "marwright", "train", "--model", "tiny_a"],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as build:  # fmt: skip
+    with started(project, "train", "--model", "tiny_a", errors=subprocess.PIPE) as build:
         assert build.stdout is not None
         build.stdout.readline()
-        edit(project, "train/models/mlp.py", "nn.ReLU()", "nn.GELU()")
+        edit(project, f"{SRC}/train/models/mlp.py", "nn.ReLU()", "nn.GELU()")
         _, errors = build.communicate(timeout=120)
     assert build.returncode == 1
     assert "source train/models/mlp.py: changed while it ran" in errors
@@ -143,8 +144,8 @@ def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) ->
 
 def test_recipe_edited_during_a_build_is_for_the_next_one(project: Path) -> None:
     edit(project, "archive/tiny_a.toml", "[serve]", "[serve]\nmax_batch_delay_ms = 20")
-    command = [sys.executable, "-m", "marwright", "archive", "--model", "tiny_a"]
-    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as build:
+    command = ("archive", "--model", "tiny_a")
+    with started(project, *command) as build:
         assert build.stdout is not None
         build.stdout.readline()
         edit(project, "archive/tiny_a.toml", "max_batch_delay_ms = 20", "max_batch_delay_ms = 30")

@@ -11,7 +11,7 @@ import pytest
 from marwright.archive.parity.inputs_file import read_inputs
 from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import AnswersReport, from_json
-from tests.projects import archives, built, edit, pipeline, steps_run
+from tests.projects import SRC, archives, built, edit, pipeline, steps_run
 
 pytestmark = pytest.mark.torch
 
@@ -46,14 +46,14 @@ def test_parity_failure_stops_the_build_and_keeps_what_it_found(project: Path) -
 def test_wrong_answer_stops_the_build_before_it_is_packed(project: Path) -> None:
     before = archives(project)
     old, new = "* loaded.spec.target_std + loaded", "* loaded.spec.target_std - loaded"
-    edit(project, "handlers/predict_table.py", old, new)
+    edit(project, f"{SRC}/runtime/predict_table.py", old, new)
     # That there is no page of it must not hide what failed.
-    edit(project, "report/model.py", "def ", "raise RuntimeError('no pages')\n\n\ndef ")
+    edit(project, f"{SRC}/report/model.py", "def ", "raise RuntimeError('no pages')\n\n\ndef ")
     done = pipeline(project, "archive", "--model", "tiny_a")
     assert done.returncode == 8
     assert steps_run(done.stdout) == {"tiny_a": ["answers"]}
     assert "tiny_a: no page of what failed: no pages" in done.stdout
-    assert "tiny_a answers: handlers/predict_table.py: torchscript: sample " in done.stderr
+    assert "tiny_a answers: marwright/runtime/predict_table.py: torchscript: sample " in done.stderr
     assert "Traceback" not in done.stderr
     failed = project / "build/tiny_a/failed/answers"
     report = from_json((failed / "answers.json").read_bytes(), AnswersReport)
@@ -72,7 +72,12 @@ def test_unreadable_recipe_stops_only_its_model(project: Path) -> None:
 
 def test_step_that_dies_is_reported_with_its_log(project: Path) -> None:
     first = "    from marwright.archive.files import sha256_file\n"
-    edit(project, "pipeline/steps/trace.py", first, f"    import os; os.abort()\n{first}")
+    edit(
+        project,
+        f"{SRC}/pipeline/steps/trace.py",
+        first,
+        f"    import os; os.abort()\n{first}",
+    )
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 1
     assert "tiny_a trace: its process was killed by signal 6" in done.stderr
@@ -95,7 +100,12 @@ def test_metric_below_the_recipes_minimum_stops_the_build(project: Path) -> None
 
 
 def test_data_set_that_fails_says_so_without_a_traceback(project: Path) -> None:
-    edit(project, "train/datasets/diabetes.py", "load_diabetes(scaled=False)", "open('no.csv')")
+    edit(
+        project,
+        f"{SRC}/train/datasets/diabetes.py",
+        "load_diabetes(scaled=False)",
+        "open('no.csv')",
+    )
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 5
     assert "train/datasets/diabetes.py: load() failed: FileNotFoundError" in done.stderr

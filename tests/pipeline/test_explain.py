@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.projects import ALL, built, edit, make_project
+from tests.projects import ALL, SRC, built, edit, make_project
 
 pytestmark = pytest.mark.torch
 
@@ -29,9 +29,13 @@ def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:
 
 
 def test_changed_source_is_named(project: Path) -> None:
-    edit(project, "archive/probe.py", "os.chdir(folder)", "os.chdir(str(folder))")
+    edit(project, f"{SRC}/archive/probe.py", "os.chdir(folder)", "os.chdir(str(folder))")
     told = lines(project)
-    assert told[-1].split(maxsplit=2) == ["verify", "stale", "source archive/probe.py: changed"]
+    assert told[-1].split(maxsplit=2) == [
+        "verify",
+        "stale",
+        "source marwright/archive/probe.py: changed",
+    ]
     assert all(" current " in line for line in told[1:-1])
 
 

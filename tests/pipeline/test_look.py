@@ -11,7 +11,7 @@ import torch
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.steps.report import study_key
 from marwright.recipe.load import load_recipe
-from tests.projects import built, edit, make_project, pipeline, steps_run, tiny
+from tests.projects import SRC, built, edit, make_project, pipeline, steps_run, tiny
 
 pytestmark = pytest.mark.torch
 
@@ -121,7 +121,7 @@ def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
 
     recipe = "archive/own.toml"
     assert changes("user/net.py", "nn.Sequential(", "nn.Sequential(nn.Identity(), ")
-    assert changes("train/loop/optimizer.py", "parameter.ndim > 1", "parameter.ndim > 2")
+    assert changes(f"{SRC}/train/loop/optimizer.py", "parameter.ndim > 1", "parameter.ndim > 2")
     assert changes(recipe, "hidden = 5", "hidden = 6")
     assert changes(recipe, '"fit.epochs" = 30', '"fit.epochs" = 31')
     assert changes(recipe, "seeds = 2", "seeds = 3")
@@ -130,7 +130,7 @@ def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
     assert not changes(recipe, 'minimum_metric = "any"', "minimum_metric = 0.1")
     assert not changes(recipe, "[serve]", "[serve]\nbatch_size = 3")
     assert not changes("user/net.py", "from torch", "# layers\nfrom torch")
-    assert not changes("train/board.py", "loss/train", "loss/training")
+    assert not changes(f"{SRC}/train/board.py", "loss/train", "loss/training")
 
 
 def test_a_training_that_fails_ends_a_study(project: Path) -> None:

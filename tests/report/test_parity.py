@@ -23,6 +23,7 @@ from marwright.archive.parity.types import (
     Tolerance,
 )
 from marwright.archive.sources import SourceReader
+from marwright.project import ENGINE
 from marwright.report.page import page_of
 from marwright.report.parity import cases, figures, parity_sections, ratios, verdict
 from marwright.report.words import BACKENDS, CHECKS, KINDS
@@ -248,10 +249,13 @@ def test_a_thousand_points_for_each_backend_make_a_page_of_modest_size() -> None
     assert len(page(failing(1000, 200)).encode()) < 400_000
 
 
-@pytest.mark.parametrize("module", ["report/parity.py", "report/index.py"])
+@pytest.mark.parametrize("module", ["marwright/report/parity.py", "marwright/report/index.py"])
 def test_a_key_that_follows_imports_sees_the_templates(module: str) -> None:
-    closure = SourceReader(ROOT).closure([module])
-    assert f"report/templates/{Path(module).name}" in closure.files
-    assert {"report/templates/page.py", "report/style.py"} <= closure.files.keys()
-    assert ("matplotlib" in closure.third_party) == (module == "report/parity.py")
+    closure = SourceReader(ROOT, engine=ENGINE).closure([module])
+    assert f"marwright/report/templates/{Path(module).name}" in closure.files
+    assert {
+        "marwright/report/templates/page.py",
+        "marwright/report/style.py",
+    } <= closure.files.keys()
+    assert ("matplotlib" in closure.third_party) == (module == "marwright/report/parity.py")
     assert {"jinja2", "markupsafe", "msgspec"} <= {*closure.third_party}
