@@ -116,6 +116,7 @@ publish:
 ##   make test       all that must hold at each change, a real server included
 ##   make test-isa   the numeric tests and the recipes as on other x86-64 processors, with 1 and 2
 ##                   threads; ISA=avx2 THREADS=1 is one of them, WHOLE=1 is all tests
+##   make wheel      the wheel and the sdist of marwright, to dist/
 ##   make prove      the long proofs: kills, seeds, figures
 ##   make bench-train     how fast an epoch is, beside a bare loop and Lightning's Trainer
 ##   make bench-parity    how long the parity gate takes, and in how much memory
@@ -125,7 +126,7 @@ publish:
 ##   make lock       rewrite requirements.lock from pyproject.toml; UPGRADE=1 takes newer versions
 ##   make schema     rewrite the schema of recipes, docs/reference/recipes.md and parity.schema.json
 ##   make clean      remove build/, model_store/ and dist/, unless something is at work on them
-.PHONY: help setup doctor style lint test test-isa prove bench-archive bench-parity bench-train lock schema clean bench-decode bench-memory
+.PHONY: help setup doctor style lint test test-isa wheel prove bench-archive bench-parity bench-train lock schema clean bench-decode bench-memory
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
@@ -175,6 +176,10 @@ WHOLE_OPTION := $(if $(filter 1 yes true,$(value WHOLE)),--whole)
 
 test-isa: setup
 	@$(PY) -m ci.isa $(ISA_OPTION) $(THREADS_OPTION) $(WHOLE_OPTION)
+
+# A wheel is dated 1980, as archives are: the same sources make the same bytes.
+wheel: setup
+	@SOURCE_DATE_EPOCH=315532800 .venv/bin/uv build --quiet --offline --no-build-isolation --python $(PY) --out-dir dist
 
 prove: setup
 	@$(PY) -m ci.prove
