@@ -137,7 +137,7 @@ def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) ->
         edit(project, f"{SRC}/train/models/mlp.py", "nn.ReLU()", "nn.GELU()")
         _, errors = build.communicate(timeout=120)
     assert build.returncode == 1
-    assert "source train/models/mlp.py: changed while it ran" in errors
+    assert "source marwright/train/models/mlp.py: changed while it ran" in errors
     assert sha256_file(project / "build/tiny_a/weights.safetensors") == before
     assert steps_run(built(project, "train", "--model", "tiny_a")) == {"tiny_a": ["train", "trace"]}
 

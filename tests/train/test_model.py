@@ -70,7 +70,7 @@ def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reaso
     with pytest.raises(RecipeError, match=reason) as caught:
         build_model(table_recipe(params=params), Path(), (10,), 1)
     said = str(caught.value)
-    assert said.startswith("archive/tiny.toml: [model.params]: train/models/mlp.py")
+    assert said.startswith("archive/tiny.toml: [model.params]: marwright/train/models/mlp.py")
     assert f" refuses {params} for samples of shape (10,): " in said
     # An argument that there is not never reaches the file.
     assert (", line " in said) == ("depth" not in params)
@@ -144,7 +144,7 @@ def test_a_factory_that_builds_something_else_is_named(
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: built)
     with pytest.raises(RecipeError) as caught:
         build_model(table_recipe(), Path(), (4,), 1)
-    assert str(caught.value) == f"archive/tiny.toml: [model] factory: train/models/mlp.py {said}"
+    assert str(caught.value) == f"archive/tiny.toml: [model] factory: marwright/train/models/mlp.py {said}"
 
 
 class Backwards(nn.Module):
