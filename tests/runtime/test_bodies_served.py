@@ -15,14 +15,14 @@ import pytest
 
 from marwright.pipeline.serving.ports import free_ports
 from marwright.pipeline.serving.server import Server
-from tests.projects import ROOT
+from marwright.project import ENGINE
 from tests.runtime.images import encoded, noise
 from tests.servers import write_mar
 
 pytestmark = [pytest.mark.torch, pytest.mark.serve]
 
 HANDLER = """
-from handlers.{module} import {read}
+from marwright.runtime.{module} import {read}
 from marwright.runtime.service import Loaded, Service
 from marwright.runtime.spec import ImageSpec, TableSpec, TextSpec
 
@@ -53,9 +53,10 @@ PNG = encoded(noise())
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("bodies")
     files = {
-        f"handlers/{file.relative_to(ROOT / 'handlers').as_posix()}": file.read_bytes()
-        for file in sorted((ROOT / "src/marwright/runtime").rglob("*.py"))
+        file.relative_to(ENGINE).as_posix(): file.read_bytes()
+        for file in sorted((ENGINE / "marwright/runtime").rglob("*.py"))
     }
+    files["marwright/__init__.py"] = b""
     for name, kind in (("texts", "text"), ("rows", "table"), ("pixels", "image")):
         source = HANDLER.format(module="read", read=f"read_{kind}")
         write_mar(home / "store" / f"{name}.mar", source, extra=files)

@@ -89,7 +89,7 @@ def test_files_and_params_are_given_to_the_data_set(make_module: ModuleMaker) ->
 
     make_module("marwright.train.datasets.tiny", load=load)
     data = {"files": ["a.csv", "b/c"], "params": {"count": 90}}
-    splits = open_dataset(table_recipe(data=data), Path()).splits
+    splits = open_dataset(table_recipe(data=data), ROOT).splits
     assert given == [ROOT / "a.csv", ROOT / "b/c"]
     assert len(splits.samples) == 90
 

@@ -144,7 +144,10 @@ def test_a_factory_that_builds_something_else_is_named(
     make_module("marwright.train.models.mlp", build=lambda shape, outputs: built)
     with pytest.raises(RecipeError) as caught:
         build_model(table_recipe(), Path(), (4,), 1)
-    assert str(caught.value) == f"archive/tiny.toml: [model] factory: marwright/train/models/mlp.py {said}"
+    assert (
+        str(caught.value)
+        == f"archive/tiny.toml: [model] factory: marwright/train/models/mlp.py {said}"
+    )
 
 
 class Backwards(nn.Module):
