@@ -1,7 +1,6 @@
 # The front door. `make` lists what there is to do; every target sets up .venv first if it must.
 # make itself only orders the work: what is stale, and why, is for `python -m marwright` to say.
 
-PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -18,18 +17,23 @@ VERSION_OPTION := $${VERSION:+--version="$$VERSION"}
 # is what builds models side by side.
 .NOTPARALLEL:
 
-# A release is named by its tag or by its version: v1.2.0 and 1.2.0 are the same one.
-ifneq ($(value VERSION),)
-override VERSION := $(patsubst v%,%,$(value VERSION))
+# What may be typed behind a goal. Of the environment, MARWRIGHT_MODEL and the like are read: what
+# somebody exported as MODEL or VERSION for another program changes nothing here.
+VARIABLES := MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK ISA THREADS WHOLE
+TYPED := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+ifneq ($(filter-out $(VARIABLES),$(TYPED)),)
+$(error $(filter-out $(VARIABLES),$(TYPED)): no such variable; there are $(VARIABLES))
 endif
 
-# Taken before the next lines make every origin the same.
-PYTHON_NAMED := $(filter command,$(origin PYTHON))
+# A value reaches a recipe as an environment variable, and there stands in quotes: make never
+# expands it and the shell never splits it, whatever is in it.
+$(foreach v,$(VARIABLES),$(eval override $v := $$(value $(if $(filter $v,$(TYPED)),,MARWRIGHT_)$v))\
+  $(eval $(if $(value $v),,un)export $v))
 
-# What a person types reaches a recipe as an environment variable, and there stands in quotes: make
-# never expands it and the shell never splits it, whatever is in it.
-$(foreach v,MODEL JOBS PORT INPUT VERSION TORCH UPGRADE PYTHON QUICK ISA THREADS WHOLE,$(if $(value $v),\
-  $(eval override $v := $$(value $v))$(eval export $v)))
+# A release is named by its tag or by its version: v1.2.0 and 1.2.0 are the same one.
+override VERSION := $(patsubst v%,%,$(value VERSION))
+
+PYTHON_NAMED := $(if $(value PYTHON),yes)
 
 ## Models (all of them, or MODEL=a,b; JOBS=n builds n at once, one a core without it)
 ##   make train      train and trace what is stale

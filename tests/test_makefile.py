@@ -24,7 +24,8 @@ sleep "${FAKE_SECONDS:-0}"
 [ ! -e "$HOUSE/build" ] || echo "$3" >>"$HOUSE/saw-build"
 exit "${FAKE_STATUS:-0}"
 """
-OURS = ("MODEL", "JOBS", "PORT", "INPUT", "VERSION", "TORCH", "UPGRADE", "PYTHON", "QUICK")
+OURS = ("MODEL", "JOBS", "PORT", "INPUT", "VERSION", "TORCH", "UPGRADE", "PYTHON", "QUICK", "ISA",
+        "THREADS", "WHOLE")  # fmt: skip
 
 
 class House:
@@ -122,7 +123,7 @@ def test_verbs_are_one_call(house, goals, verbs):
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_values_arrive_as_typed(house, value, by_environment):
     if by_environment:
-        done = house.make("train", MODEL=value)
+        done = house.make("train", MARWRIGHT_MODEL=value)
     else:
         done = house.make("train", f"MODEL={value}")
     assert done.returncode == 0, done.stderr
@@ -131,6 +132,25 @@ def test_values_arrive_as_typed(house, value, by_environment):
         value = value.lstrip(" ")
     assert house.calls() == [["-m", "marwright", "train", f"--model={value}"]]
     assert not (house.folder / "harm").exists()
+
+
+def test_what_was_exported_for_another_program_changes_nothing(house):
+    names = dict.fromkeys(OURS, "9.9")
+    assert house.make("train", "archive", **names).returncode == 0
+    assert house.calls() == [["-m", "marwright", "train", "archive"]]
+    assert not (house.folder / "set-ups").exists()
+    # What is typed comes before what is exported for us.
+    assert house.make("train", "MODEL=a", MARWRIGHT_MODEL="b").returncode == 0
+    assert house.calls()[1:] == [["-m", "marwright", "train", "--model=a"]]
+
+
+@pytest.mark.parametrize("typed", ["MODLE=digits", "model=digits", "MARWRIGHT_MODEL=digits"])
+def test_a_variable_that_there_is_not_is_refused(house, typed):
+    done = house.make("train", typed)
+    assert done.returncode == 2
+    name = typed.partition("=")[0]
+    assert f"{name}: no such variable; there are MODEL JOBS PORT " in done.stderr
+    assert house.calls() == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +194,7 @@ def test_options(house, arguments, call):
 )
 def test_quick_is_for_parity_alone(house, goals, value, call, by_environment):
     if by_environment:
-        done = house.make(*goals.split(), QUICK=value)
+        done = house.make(*goals.split(), MARWRIGHT_QUICK=value)
     else:
         done = house.make(*goals.split(), f"QUICK={value}")
     assert done.returncode == 0, done.stderr
@@ -295,7 +315,7 @@ def dist(house: House) -> Path:
 
 @pytest.mark.parametrize("version", ["1.2.0", "v1.2.0"])
 def test_publish_attaches_dist_to_the_tag(house, dist, version):
-    done = house.make("publish", VERSION=version)
+    done = house.make("publish", MARWRIGHT_VERSION=version)
     assert done.returncode == 0, done.stderr
     arguments = (house.folder / "gh").read_text().split()
     assert arguments[:3] == ["release", "create", "v1.2.0"]
@@ -324,7 +344,7 @@ def test_publish_refuses(house, dist, fault, message):
         (dist / "a-1.mar").unlink()
     elif fault == "stray":
         (dist / "stray.mar").write_bytes(b"")
-    done = house.make("publish", VERSION=version)
+    done = house.make("publish", MARWRIGHT_VERSION=version)
     assert done.returncode != 0
     assert message in done.stderr
     assert not (house.folder / "gh").exists()

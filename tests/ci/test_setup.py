@@ -284,7 +284,7 @@ def test_another_python_is_suggested(house):
 
 
 def test_no_python(house):
-    status, output = house.make("setup", PYTHON="no-such-python")
+    status, output = house.make("setup", MARWRIGHT_PYTHON="no-such-python")
     assert status != 0
     assert "setup: no-such-python does not run: Python 3.11, 3.12 or 3.13 is needed" in output
 

@@ -144,8 +144,9 @@ class SourceReader:
         return self._given.get(path) or self._folder(path) / path
 
     def _folder(self, path: str) -> Path:
-        is_engines = self._engine is not None and f"{path}/".startswith(PACKAGE)
-        return self._engine if is_engines and self._engine else self.root
+        if self._engine is not None and f"{path}/".startswith(PACKAGE):
+            return self._engine
+        return self.root
 
     def _shown(self, path: str) -> str:
         return str(self._given.get(path, self._below / path))
