@@ -70,11 +70,10 @@ def test_the_proof_fails_when_another_candidate_is_better(
 
 @pytest.mark.torch
 def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    import train.data
-
+    import marwright.train.data as data
     from marwright.train.types import Opened
 
-    opened = train.data.open_dataset
+    opened = data.open_dataset
 
     class Untouchable:
         def __getattr__(self, name: str) -> object:
@@ -82,11 +81,11 @@ def test_the_test_split_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
         __len__ = __iter__ = __getitem__ = __array__ = __getattr__  # type: ignore[assignment]
 
-    def without_test(recipe: object) -> Opened:
-        found = opened(recipe)  # type: ignore[arg-type]
+    def without_test(recipe: object, root: Path) -> Opened:
+        found = opened(recipe, root)  # type: ignore[arg-type]
         return replace(found, splits=replace(found.splits, test=Untouchable()))  # type: ignore[arg-type]
 
     settings = settings_of(load_recipe(recipe_of("diabetes")), GRIDS["diabetes"])
     expected = validation_loss(recipe_of("diabetes"), settings, seed=0)
-    monkeypatch.setattr(train.data, "open_dataset", without_test)
+    monkeypatch.setattr(data, "open_dataset", without_test)
     assert validation_loss(recipe_of("diabetes"), settings, seed=0) == expected

@@ -25,7 +25,7 @@ def test_a_label_map_that_is_off_by_one_is_named(proven_image: Proven) -> None:
     report = checked(proven_image, meta=rotated)
     assert len(report.problems) == 1
     assert report.problems[0].endswith("is the label map that of training?")
-    assert "handlers/classify_image.py: model.onnx: sample " in report.problems[0]
+    assert "marwright/runtime/classify_image.py: model.onnx: sample " in report.problems[0]
 
 
 @pytest.mark.parametrize(
