@@ -131,6 +131,23 @@ def test_import_that_would_fail_is_named(
     assert not Path("tiny.mar").exists()
 
 
+def test_our_runtime_is_packed_with_a_handler_and_nothing_else_of_ours() -> None:
+    make({"handler.py": f"from marwright.runtime.request import BadRequest\n{HANDLE}"})
+    assert {name for name in packing().members if name.startswith("marwright/")} == {
+        "marwright/__init__.py", "marwright/runtime/__init__.py", "marwright/runtime/request.py",
+    }  # fmt: skip
+    make({"own.py": f"def f():\n    import marwright.recipe.load\n{HANDLE}"})
+    said = "own.py:2: imports marwright.recipe.load, and of marwright only marwright.runtime ships"
+    assert refusal(handler="own.py", force=True).startswith(said)
+
+
+def test_a_project_s_own_package_of_our_name_is_its_own() -> None:
+    make({"handler.py": f"import marwright.mine\n{HANDLE}", "marwright/__init__.py": "A = 1",
+          "marwright/mine.py": ""})  # fmt: skip
+    found = {name for name in packing().members if name.startswith("marwright/")}
+    assert found == {"marwright/__init__.py", "marwright/mine.py"}
+
+
 def test_module_that_only_this_shell_finds_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,14 @@ def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_pat
     }
 
 
+def test_a_handler_takes_of_the_engine_what_is_for_it_alone(tmp_path: Path) -> None:
+    root = project_with(tmp_path, {"handlers/own.py": "import marwright.train.data\n"})
+    with pytest.raises(
+        PackError, match=r"^handlers/own\.py:1: imports marwright\.train\.data, and of marwr"
+    ):
+        payload(tmp_path, handler="handlers/own.py").pack(tmp_path / "tiny.mar", root=root)
+
+
 def test_missing_handler_is_named(tmp_path: Path) -> None:
     with pytest.raises(PackError, match=r"handlers/own\.py: no such file"):
         payload(tmp_path, handler="handlers/own.py").pack(tmp_path / "tiny.mar", root=tmp_path)

@@ -19,6 +19,7 @@ from marwright.recipe.errors import VerifyError
 from tests.archive.rules.pickled import CWD, Foreign
 from tests.archive.tiny import edited, members_of
 from tests.archive.unproven import HANDLE, make, packing
+from tests.servers import write_mar
 
 # TorchServe leaves files of its own open.
 LEAKS = pytest.mark.filterwarnings("ignore:unclosed file .*/ts/:ResourceWarning")
@@ -194,12 +195,13 @@ def test_archive_has_a_package_that_is_called_as_a_room_of_this_project() -> Non
 
 
 def test_handler_does_not_find_this_project(capfd: pytest.CaptureFixture[str]) -> None:
-    path = packed(f"import marwright.recipe.load\n{HANDLE}", provided="marwright")
+    # `pack` would not: a handler takes what it needs of marwright.runtime along.
+    path = write_mar(Path("tiny.mar"), f"import marwright.recipe.load\n{HANDLE}")
     with pytest.raises(VerifyError) as error:
         run(path, [(b"{}", JSON)])
     assert str(error.value) == (
-        "tiny.mar: handler.py: TorchServe cannot load it: "
-        "ModuleNotFoundError: No module named 'marwright'"
+        "tiny.mar: tiny_handler:handle: TorchServe cannot load it: "
+        "ModuleNotFoundError: No module named 'marwright.recipe'; 'marwright' is not a package"
     )
     # The line that fails is told, for whoever looks for it.
     assert "import marwright.recipe.load" in capfd.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marwright.archive.container.writer import Content
+from marwright.archive.imports import require_runtime_only
 from marwright.archive.manifest import ManifestModel, write_manifest
 from marwright.archive.model_config import model_config
 from marwright.archive.parity.types import ParityReport
@@ -80,6 +81,8 @@ def pack_proven(
     if meta.labels:
         members["labels.json"] = to_json(meta.labels)
     reader = SourceReader(root, engine=ENGINE)
-    for path in reader.closure([recipe.serve.file]).files:
+    closure = reader.closure([recipe.serve.file])
+    require_runtime_only(closure)
+    for path in closure.files:
         members[path] = reader.place(path).read_bytes()
     return write_archive(target, members, proven=True)

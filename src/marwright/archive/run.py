@@ -115,9 +115,13 @@ def _as_worker(folder: Path) -> Iterator[None]:
     for name in ours:
         del sys.modules[name]
     sys.path[:] = [p for p in path if p and Path(p).resolve() != here]
+    if not (folder / probe.PACKER).exists():
+        # It is installed here, and on no server.
+        sys.modules[probe.PACKER] = None  # type: ignore[assignment]
     try:
         yield
     finally:
+        sys.modules.pop(probe.PACKER, None)
         for name, module in [*sys.modules.items()]:
             file = getattr(module, "__file__", None)
             if file and Path(file).is_relative_to(folder):
