@@ -105,8 +105,9 @@ def test_a_study_compares_variants_over_seeds(project: Path) -> None:
     assert own["metrics"][0]["r2"] == meta["metrics"]["r2"]
 
 
-def test_a_study_is_of_the_code_that_it_ran(project: Path) -> None:
+def test_a_study_is_of_the_code_that_it_ran(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(root=project)
+    monkeypatch.setattr("marwright.pipeline.keys.ENGINE", project / "src")
 
     def key() -> str:
         return study_key(load_recipe(project / "archive" / "own.toml"), layout)

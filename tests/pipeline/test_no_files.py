@@ -97,6 +97,7 @@ CASES = {
 def project(tmp_path: Path) -> Path:
     (tmp_path / "store").mkdir()
     (tmp_path / "tree").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[tool.marwright]\n")
     (tmp_path / "handler.py").write_text(HANDLER)
     (tmp_path / "imports.py").write_text(f"import odd\n{HANDLER}")
     (tmp_path / "good.mar").write_bytes(WHOLE)
