@@ -19,7 +19,7 @@ TITLE = "Writing archives"
 _SIZES = {"512 MiB": (512 << 20, 5), "2 GiB": (2 << 30, 3)}
 _WITHOUT_FSYNC = """\
 import os, runpy, sys
-from archive import files
+from marwright.archive import files
 os.fsync = files.start_writing = lambda descriptor: None
 runpy.run_module("marwright", run_name="__main__", alter_sys=True)
 """

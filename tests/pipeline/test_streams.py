@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ci.prove.project import environment as project_environment
 from marwright.pipeline.streams import readable
-from tests.projects import ROOT, archives, command, edit
+from tests.projects import ROOT, SRC, archives, command, edit
 
 pytestmark = pytest.mark.torch
 
@@ -24,7 +25,7 @@ def run(project: Path, shell: str, **environment: str) -> subprocess.CompletedPr
     return subprocess.run(
         ["bash", "-c", line],
         cwd=project,
-        env={**os.environ, **environment},
+        env=project_environment(project, **environment),
         capture_output=True,
         check=False,
         timeout=300,
@@ -57,7 +58,7 @@ def test_a_build_is_published_whatever_the_locale(
     # What the model's author prints goes to a log, which has an encoding too.
     edit(
         project,
-        "archive/proven.py",
+        f"{SRC}/archive/proven.py",
         "def pack_proven(",
         'print("≤ 1 \\udcff")\n\n\ndef pack_proven(',
     )
@@ -125,7 +126,7 @@ def test_every_sign_that_we_print_has_one_in_ascii() -> None:
 
 def test_streams_are_lines_on_a_terminal_and_whole_elsewhere() -> None:
     script = (
-        "import sys; from pipeline import streams; streams.settle(); "
+        "import sys; from marwright.pipeline import streams; streams.settle(); "
         "print('a', flush=True); print('ü', file=sys.stderr); sys.exit(streams.end(3))"
     )
     done = subprocess.run(
