@@ -6,7 +6,9 @@ a variable of its own that keeps it from using newer instructions.
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 from dataclasses import dataclass
 
 from recipes.errors import MarwrightError
@@ -58,5 +60,8 @@ def level_asked_for() -> str:
 
 def level_environment() -> dict[str, str]:
     """Return the variables that select the level asked for; none without one."""
-    name = level_asked_for()
-    return LEVELS[name].environment if name else {}
+    if not (name := level_asked_for()):
+        return {}
+    # What inductor compiled at one level, it would take for another, and not be able to build.
+    cache = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}_{name}"
+    return {**LEVELS[name].environment, "TORCHINDUCTOR_CACHE_DIR": cache}

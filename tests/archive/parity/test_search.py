@@ -276,12 +276,16 @@ def test_same_seed_same_search_and_nothing_is_changed() -> None:
     assert all(parameter.grad is None for parameter in CLASSIFIER.parameters())
 
 
+# What a network of this size may answer otherwise in batches of another size.
+LAST_BITS = 1e-6
+
+
 def test_the_worst_come_first_with_where_they_began() -> None:
     run = broken(REGRESSION, growing)
     worst, report = search(field(REGRESSION, {"onnx": run}), rows(), STEPS, 0, keep=5)
     off = np.abs(run(worst.rows) - eager_backend(REGRESSION)(worst.rows)).max(axis=1)
-    assert off.tolist() == sorted(off, reverse=True)
-    assert off[0] / 1e-6 == pytest.approx(report.worst_ratio)
+    assert (np.diff(off) <= LAST_BITS).all()
+    assert off[0] / 1e-6 == pytest.approx(report.worst_ratio, abs=LAST_BITS / 1e-6)
     assert worst.kind == "worst"
     assert len(worst.rows) == len(set(worst.names)) == 5
     assert set(worst.names) <= {f"found from {name}" for name in rows().names}
@@ -304,7 +308,7 @@ def test_what_is_found_is_never_better_than_the_start() -> None:
     worst, report = search(field(REGRESSION, {"onnx": run}), start, 1, 0)
     off = np.abs(run(worst.rows) - eager_backend(REGRESSION)(worst.rows)).max(axis=1)
     assert (np.sort(off) >= np.sort(first)).all()
-    assert report.first_ratio == pytest.approx(first.max() / 1e-6)
+    assert report.first_ratio == pytest.approx(first.max() / 1e-6, abs=LAST_BITS / 1e-6)
     nothing, report = search(field(REGRESSION, {"onnx": run}), start, 0, 0)
     assert report.worst_ratio == report.first_ratio
     assert sorted(nothing.rows.tolist()) == sorted(start.rows.tolist())
