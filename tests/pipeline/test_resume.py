@@ -32,11 +32,19 @@ def log(project: Path) -> str:
     return (project / "build" / "long" / "log" / "train.log").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_project(tmp_path_factory.mktemp("resume") / "project", models=())
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = make_project(tmp_path / "project", models=())
     (root / "archive" / "long.toml").write_text(TABLE + FIT, encoding="utf-8")
     return root
+
+
+@pytest.fixture
+def large(project: Path) -> Path:
+    """The same, of a network so large that writing what it has learned takes a while."""
+    edit(project, "archive/long.toml", "[fit]\n", "[model.params]\nhidden = 20000\n\n[fit]\n")
+    edit(project, "archive/long.toml", "epochs = 1000", "epochs = 150")
+    return project
 
 
 def kill_after(project: Path, seconds: float) -> None:
@@ -79,10 +87,8 @@ def half_written(project: Path) -> list[Path]:
     return [*(project / "build" / "long" / "resume" / "train").glob(".state.pt.*.tmp")]
 
 
-def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
-    # So large that writing it takes a while.
-    edit(project, "archive/long.toml", "[fit]\n", "[model.params]\nhidden = 20000\n\n[fit]\n")
-    edit(project, "archive/long.toml", "epochs = 3", "epochs = 150")
+def test_a_kill_in_the_middle_of_a_write_changes_nothing(large: Path) -> None:
+    project = large
     built(project, "train")
     whole = weights(project)
     (project / "build" / "long" / "weights.safetensors").unlink()
@@ -99,8 +105,8 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(project: Path) -> None:
     assert not (project / "build" / "long" / "resume").exists()
 
 
-def test_a_lower_minimum_goes_on_from_what_was_trained(project: Path) -> None:
-    edit(project, "archive/long.toml", "epochs = 150", "epochs = 151")
+def test_a_lower_minimum_goes_on_from_what_was_trained(large: Path) -> None:
+    project = large
     edit(project, "archive/long.toml", 'minimum_metric = "any"', "minimum_metric = 1.0")
     failed = pipeline(project, "train")
     assert failed.returncode == 6
