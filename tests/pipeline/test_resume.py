@@ -107,6 +107,7 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(large: Path) -> None:
 
 def test_a_lower_minimum_goes_on_from_what_was_trained(large: Path) -> None:
     project = large
+    edit(project, "archive/long.toml", "epochs = 150", "epochs = 60")
     edit(project, "archive/long.toml", 'minimum_metric = "any"', "minimum_metric = 1.0")
     failed = pipeline(project, "train")
     assert failed.returncode == 6
