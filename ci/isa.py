@@ -41,7 +41,7 @@ _SAID = {
         "MKL": "Intel(R) Advanced Vector Extensions 512 ",
     },
 }  # fmt: skip
-_NUMERIC = ("-m", "(torch or onnx) and not serve", "tests/handlers", "tests/train", "tests/archive")
+_NUMERIC = ("-m", "(torch or onnx) and not serve", "tests/runtime", "tests/train", "tests/archive")
 _SIDE_BY_SIDE = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
 
 

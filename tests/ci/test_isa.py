@@ -10,6 +10,7 @@ import pytest
 from ci import isa
 from ci.isa import Run, main, other, prepare, processor_flags
 from marwright.pipeline.isa import LEVELS, VARIABLE
+from tests.projects import ROOT
 
 HERE = processor_flags()
 
@@ -91,3 +92,10 @@ def test_one_failure_of_all_runs_counts(
     monkeypatch.setattr(isa, "built", lambda run: recipes if run.threads == 2 else "a: r2 0.5")
     assert main([]) == status
     assert asked == [(level, n, level) for level in ("default", "avx2") for n in (1, 2)]
+
+
+def test_the_numeric_tests_are_where_they_are_looked_for() -> None:
+    folders = [word for word in isa._NUMERIC if word.startswith("tests/")]
+    assert len(folders) == 3
+    for folder in folders:
+        assert [*(ROOT / folder).rglob("test_*.py")], folder
