@@ -156,7 +156,7 @@ requirements.lock:
 # Runs on the system's Python when .venv cannot, to say that this is what is wrong.
 doctor:
 	@python=$(PY); "$$python" -c '' 2>/dev/null || python=$${PYTHON:-python3}; \
-	PYTHONPATH=src "$$python" -m marwright.pipeline.doctor
+	PYTHONPATH=src "$$python" -m marwright.cli.doctor
 
 style: setup
 	@.venv/bin/ruff check --quiet
@@ -179,38 +179,38 @@ THREADS_OPTION := $${THREADS:+--threads="$$THREADS"}
 WHOLE_OPTION := $(if $(filter 1 yes true,$(value WHOLE)),--whole)
 
 test-isa: setup
-	@$(PY) -m ci.isa $(ISA_OPTION) $(THREADS_OPTION) $(WHOLE_OPTION)
+	@$(PY) -m bench.isa $(ISA_OPTION) $(THREADS_OPTION) $(WHOLE_OPTION)
 
 # A wheel is dated 1980, as archives are: the same sources make the same bytes.
 wheel: setup
 	@SOURCE_DATE_EPOCH=315532800 .venv/bin/uv build --quiet --offline --no-build-isolation --python $(PY) --out-dir dist
 
 prove: setup
-	@$(PY) -m ci.prove
+	@$(PY) -m bench
 
 bench-train: setup
-	@$(PY) -m ci.prove train_speed
+	@$(PY) -m bench train_speed
 
 bench-parity: setup
-	@$(PY) -m ci.prove gate_speed
+	@$(PY) -m bench gate_speed
 
 bench-decode: setup
-	@$(PY) -m ci.prove decoding
+	@$(PY) -m bench decoding
 
 bench-memory: setup
-	@$(PY) -m ci.prove memory
+	@$(PY) -m bench memory
 
 bench-archive: setup
-	@$(PY) -m ci.prove archive_speed verify_speed
+	@$(PY) -m bench archive_speed verify_speed
 
 lock:
 	@sh ci/setup.sh lock
 
 schema: setup
 	@$(PY) -m marwright.recipe.schema
-	@$(PY) -m marwright.archive.parity.schema
+	@$(PY) -m marwright.parity.schema
 
 clean:
-	@if $(PY) -c 'import marwright.pipeline.clean' 2>/dev/null; then \
+	@if $(PY) -c 'import marwright.cli.clean' 2>/dev/null; then \
 	$(PY) -m marwright clean ; else \
 	echo "clean: removing build/, model_store/ and dist/" && rm -rf build model_store dist; fi

@@ -31,8 +31,8 @@ _marwright_activate() {
         return 1
     fi
     # All that can fail comes before all that changes the shell.
-    java=$(_marwright_ask marwright.pipeline.java) || return 1
-    temp=$(_marwright_ask marwright.pipeline.serving.folders build/serve/shell/tmp) || return 1
+    java=$(_marwright_ask marwright.serve.java) || return 1
+    temp=$(_marwright_ask marwright.serve.folders build/serve/shell/tmp) || return 1
     (umask 077 && mkdir -p -- "$root/build/serve/shell/logs") || return 1
 
     _marwright_restore
@@ -53,7 +53,7 @@ _marwright_activate() {
     export TMPDIR=$temp TEMP=$temp
     export LOG_LOCATION=$root/build/serve/shell/logs
     export METRICS_LOCATION=$LOG_LOCATION
-    export LOG4J_CONFIGURATION_FILE=$root/src/marwright/pipeline/serving/log4j2.xml
+    export LOG4J_CONFIGURATION_FILE=$root/src/marwright/serve/log4j2.xml
     # A worker puts it before the archive's own code: what is broken would run here all the same.
     unset PYTHONPATH
     if [ -z "$(ls "$root/model_store" 2>/dev/null)" ]; then

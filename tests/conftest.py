@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.archive.tiny import image_recipe, table_recipe
+from tests.projects import built, make_project
+
+if TYPE_CHECKING:
+    from tests.archive.proven import Proven
 
 # Whoever builds packages may have set it; it dates archives, and tests compare their bytes.
 os.environ.pop("SOURCE_DATE_EPOCH", None)
@@ -31,3 +39,33 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if "not torch" not in wanted or " or " in wanted or collection_path.suffix != ".py":
         return None
     return True if _NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
+
+
+@pytest.fixture(scope="session")
+def proven_image(tmp_path_factory: pytest.TempPathFactory) -> Proven:
+    """A classifier that was trained for a moment, traced and packed."""
+    from tests.archive.proven import image_samples, prove
+
+    return prove(image_recipe(), image_samples(), tmp_path_factory.mktemp("proven_image"))
+
+
+@pytest.fixture(scope="session")
+def proven_table(tmp_path_factory: pytest.TempPathFactory) -> Proven:
+    """A regression that was trained for a moment, traced and packed."""
+    from tests.archive.proven import prove, table_samples
+
+    return prove(table_recipe(), table_samples(), tmp_path_factory.mktemp("proven_table"))
+
+
+@pytest.fixture(scope="session")
+def built_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of two tiny models, fully built. Not to be written to."""
+    project = make_project(tmp_path_factory.mktemp("built"))
+    built(project, "train", "archive", "--jobs", "2")
+    return project
+
+
+@pytest.fixture
+def project(built_project: Path, tmp_path: Path) -> Path:
+    """A copy of the built project: other inodes and times, the same bytes."""
+    return Path(shutil.copytree(built_project, tmp_path / "project"))

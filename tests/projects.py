@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ci.prove.project import command, copy_project, environment
-from marwright.archive.files import sha256_file
+from bench.project import command, copy_project, environment
+from marwright.files import sha256_file
 
 ROOT = Path(__file__).resolve().parent.parent
 # Where the engine lies in this repository, and in copies of it.

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, r2_score
 
-from marwright.pipeline.serving.ports import free_ports
-from marwright.pipeline.serving.server import Server
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe
-from marwright.train.data import open_dataset
-from marwright.train.types import Splits
+from marwright.serve.ports import free_ports
+from marwright.serve.server import Server
+from marwright.training.data import open_dataset
+from marwright.training.types import Splits
 from tests.projects import ROOT
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx, pytest.mark.serve]

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from marwright.pipeline.predict import predict
-from marwright.pipeline.serving.ports import Ports, free_ports
+from marwright.cli.predict import predict
 from marwright.recipe.errors import ServeError
+from marwright.serve.ports import Ports, free_ports
 from tests.servers import ROOT, write_mar, write_root
 
 # env.sh is sourced by a person's own shell; not every machine has both.

@@ -17,7 +17,7 @@ import pytest
 from ci.workflows import ROOT, make_targets
 
 FAKE_PYTHON = """#!/bin/sh
-case "$2" in *marwright.pipeline.clean) exit 1 ;; esac
+case "$2" in *marwright.cli.clean) exit 1 ;; esac
 [ "$1" != -c ] || exit 0
 sleep "${FAKE_SECONDS:-0}"
 { printf '%s\\0' "$#" "$@"; } >>"$HOUSE/calls"
@@ -298,7 +298,7 @@ def test_doctor_falls_back_to_the_systems_python(house):
     house.command("bin/other", FAKE_PYTHON)
     (house.folder / ".venv/bin/python").write_text("#!/bin/sh\nexit 1\n")
     assert house.make("doctor", "PYTHON=other").returncode == 0
-    assert house.calls() == [["-m", "marwright.pipeline.doctor"]]
+    assert house.calls() == [["-m", "marwright.cli.doctor"]]
 
 
 @pytest.fixture

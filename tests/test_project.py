@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.prove.project import environment
-from marwright.pipeline.cli import main
+from bench.project import environment
+from marwright.cli.main import main
 from marwright.project import ENGINE, Named, enter, find_root, load_module, named, place
 from tests.projects import ROOT
 
@@ -52,7 +52,7 @@ def test_without_our_table_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "function"),
     [
-        ("mlp", "marwright/train/models/mlp.py", "build"),
+        ("mlp", "marwright/training/models/mlp.py", "build"),
         ("net.py", "net.py", "build"),
         ("train/net.py", "train/net.py", "build"),
         ("train/net.py:small", "train/net.py", "small"),
@@ -61,12 +61,15 @@ def test_without_our_table_there_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_is_found_by_its_form(name: str, file: str, function: str) -> None:
-    assert named(name, "train/models", "build") == Named(file=file, function=function)
+    assert named(name, "training/models", "build") == Named(file=file, function=function)
 
 
 def test_nobody_s_file_replaces_another_s(tmp_path: Path) -> None:
     root = write(tmp_path, marwright__train__models__mlp="", mlp="", train__models__mlp="")
-    assert place("marwright/train/models/mlp.py", root) == ENGINE / "marwright/train/models/mlp.py"
+    assert (
+        place("marwright/training/models/mlp.py", root)
+        == ENGINE / "marwright/training/models/mlp.py"
+    )
     assert place("mlp.py", root) == root / "mlp.py"
 
 

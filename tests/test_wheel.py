@@ -15,7 +15,7 @@ from tests.projects import ROOT
 
 pytestmark = pytest.mark.slow
 
-NOT_CODE = {"py.typed", "recipe/schema.json", "pipeline/serving/log4j2.xml"}
+NOT_CODE = {"py.typed", "recipe/schema.json", "serve/log4j2.xml"}
 
 
 def make_wheel(folder: Path) -> Path:

@@ -6,8 +6,8 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # The working folder: what a project calls `report.py` is not what a library imports.
     del sys.path[0]
 
-from marwright.pipeline import streams
-from marwright.pipeline.cli import main
+from marwright.cli import streams
+from marwright.cli.main import main
 
 
 def run() -> int:

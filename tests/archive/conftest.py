@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.archive.tiny import image_recipe, payload, table_recipe
+from tests.archive.tiny import payload
 from tests.archive.unproven import HANDLE, make
-
-if TYPE_CHECKING:
-    from tests.archive.proven import Proven
 
 
 @pytest.fixture(scope="session")
@@ -19,22 +15,6 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive with real handlers and proof, and a payload that is not a model. No torch."""
     folder = tmp_path_factory.mktemp("packed")
     return payload(folder).pack(folder / "tiny_image.mar")
-
-
-@pytest.fixture(scope="session")
-def proven_image(tmp_path_factory: pytest.TempPathFactory) -> Proven:
-    """A classifier that was trained for a moment, traced and packed."""
-    from tests.archive.proven import image_samples, prove
-
-    return prove(image_recipe(), image_samples(), tmp_path_factory.mktemp("proven_image"))
-
-
-@pytest.fixture(scope="session")
-def proven_table(tmp_path_factory: pytest.TempPathFactory) -> Proven:
-    """A regression that was trained for a moment, traced and packed."""
-    from tests.archive.proven import prove, table_samples
-
-    return prove(table_recipe(), table_samples(), tmp_path_factory.mktemp("proven_table"))
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def status_altered(made: Proven) -> Changes:
 
 @mutant
 def imports_the_project(made: Proven) -> Changes:
-    return handler_with(made, "import marwright.train.data\n")
+    return handler_with(made, "import marwright.training.data\n")
 
 
 @mutant

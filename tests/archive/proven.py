@@ -15,17 +15,17 @@ from torch import nn
 from marwright.archive.golden import golden_members
 from marwright.archive.model_config import handler_options
 from marwright.archive.proven import pack_proven
+from marwright.export.trace import trace
 from marwright.recipe.types import Recipe
-from marwright.train.checkpoint import load_checkpoint, outputs_of
-from marwright.train.leakage import duplicates
-from marwright.train.model import build_model
-from marwright.train.preprocess import fit_preprocess
-from marwright.train.run import learn
-from marwright.train.samples import ImageSamples, Samples, TableSamples
-from marwright.train.splits import split
-from marwright.train.tensors import inputs_of
-from marwright.train.trace import trace
-from marwright.train.types import NOTHING, Meta, Opened, Splits
+from marwright.training.checkpoint import load_checkpoint, outputs_of
+from marwright.training.leakage import duplicates
+from marwright.training.model import build_model
+from marwright.training.preprocess import fit_preprocess
+from marwright.training.run import learn
+from marwright.training.samples import ImageSamples, Samples, TableSamples
+from marwright.training.splits import split
+from marwright.training.tensors import inputs_of
+from marwright.training.types import NOTHING, Meta, Opened, Splits
 from tests.archive.tiny import LABELS, ROOT, answers_report, parity_report
 
 # How closely golden outputs must be met.

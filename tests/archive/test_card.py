@@ -17,9 +17,9 @@ from marwright.archive.card import Card, Member, difference, read_card
 from marwright.archive.container.open import open_archive
 from marwright.archive.container.types import Container
 from marwright.archive.container.writer import Content
-from marwright.archive.files import sha256_file
 from marwright.archive.types import GOLDEN_INDEX, INVENTORY, MANIFEST, MODEL_CONFIG, PROOF, to_json
 from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
+from marwright.files import sha256_file
 from marwright.recipe.errors import VerifyError
 from tests.archive.tiny import (
     edited,

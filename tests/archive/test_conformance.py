@@ -17,7 +17,7 @@ from marwright.archive.container.open import open_archive
 from marwright.archive.contents import read_contents
 from marwright.archive.rules.handler import STOCK
 from marwright.archive.types import INVENTORY, MANIFEST
-from marwright.pipeline.cli import main
+from marwright.cli.main import main
 from tests.archive.theirs import all_archived
 from tests.archive.unproven import CLASS, HANDLE, MODEL, make, members
 

@@ -12,7 +12,7 @@ import pytest
 
 from marwright.archive.store import publish
 from marwright.archive.verify import verify
-from marwright.pipeline.cli import main
+from marwright.cli.main import main
 from marwright.recipe.errors import StoreError
 from tests.archive.theirs import archived
 from tests.archive.tiny_models import write_models

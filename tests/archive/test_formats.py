@@ -16,10 +16,10 @@ from marwright.archive.pack import pack
 from marwright.archive.run import Answer, run
 from marwright.archive.types import Packed
 from marwright.archive.write import FORMATS
-from marwright.pipeline.serving import server as serving
-from marwright.pipeline.serving.ports import free_ports
-from marwright.pipeline.serving.server import Server
-from marwright.pipeline.serving.stored import Shelf, StoredModel
+from marwright.serve import server as serving
+from marwright.serve.ports import free_ports
+from marwright.serve.server import Server
+from marwright.serve.stored import Shelf, StoredModel
 from tests.archive.tiny_models import LABELS, write_models
 from tests.archive.unproven import make
 

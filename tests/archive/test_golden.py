@@ -19,9 +19,9 @@ from marwright.archive.golden import _chosen, golden_members
 from marwright.archive.model_config import handler_options
 from marwright.archive.types import GOLDEN, GOLDEN_INDEX, GOLDEN_TENSORS, GoldenIndex
 from marwright.recipe.errors import PackError
-from marwright.train.samples import ImageSamples
-from marwright.train.tensors import inputs_of
-from marwright.train.types import Splits
+from marwright.training.samples import ImageSamples
+from marwright.training.tensors import inputs_of
+from marwright.training.types import Splits
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread
 from tests.archive.tiny import LABELS, image_recipe
 

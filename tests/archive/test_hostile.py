@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from marwright.archive.verify import verify
-from marwright.pipeline.verify_files import verify_files
+from marwright.cli.verify_files import verify_files
 from marwright.recipe.errors import VerifyError
 from tests.archive.container.zips import zip_of
 from tests.archive.hostile import ALL, CASES, Hostile

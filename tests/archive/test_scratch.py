@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from marwright.archive.files import try_lock
 from marwright.archive.scratch import scratch_folder
+from marwright.files import try_lock
 from tests.servers import ROOT
 
 HOLDS = """

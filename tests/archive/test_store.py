@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from marwright.archive.container.writer import Content
-from marwright.archive.files import replacing
 from marwright.archive.manifest import ManifestModel
 from marwright.archive.store import Refused, list_store, publish, read_model, removal
 from marwright.archive.types import INVENTORY, MANIFEST, MODEL_CONFIG
 from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive, write_members
+from marwright.files import replacing
 from marwright.recipe.errors import StoreError, VerifyError
 from tests.archive.tiny import edited_manifest, members_of, rewrite, verified
 from tests.servers import write_mar

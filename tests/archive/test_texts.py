@@ -14,17 +14,17 @@ from safetensors.torch import load
 from marwright.archive.answers.check import served_exports
 from marwright.archive.golden import golden_members
 from marwright.archive.model_config import handler_options
-from marwright.archive.onnx_export import export_onnx
 from marwright.archive.types import GOLDEN_INDEX, GOLDEN_TENSORS
 from marwright.archive.verify import verify
+from marwright.export.to_onnx import export_onnx
 from marwright.runtime.preprocess import text_bytes
 from marwright.runtime.spec import TextSpec
-from marwright.train.tensors import inputs_of
+from marwright.training.tensors import inputs_of
 from tests.archive.answers.asked import checked
 from tests.archive.mutants import handler_with
 from tests.archive.proven import ATOL, RTOL, Proven, one_thread, prove
 from tests.archive.tiny import members_of, rewrite
-from tests.train.texts import text_recipe, text_samples
+from tests.training.texts import text_recipe, text_samples
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

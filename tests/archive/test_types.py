@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import (
     AnswersReport,
     GoldenIndex,
@@ -23,6 +22,7 @@ from marwright.archive.types import (
     read_json,
     to_json,
 )
+from marwright.parity.types import ParityReport
 from tests.archive.tiny import ROOT, answers_report, parity_case, parity_report
 from tests.test_layers import LIGHT_ARCHIVE
 
@@ -115,5 +115,5 @@ def test_the_packing_and_reading_half_of_the_room_imports_neither_torch_nor_onnx
         "heavy = {'torch', 'onnx', 'onnxruntime', 'sklearn', 'PIL', 'ts'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    modules = [".".join(file.with_suffix("").parts) for file in LIGHT_ARCHIVE]
+    modules = [file.removesuffix(".py").replace("/", ".") for file in LIGHT_ARCHIVE]
     subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, check=True)

@@ -17,7 +17,6 @@ import pytest
 from marwright.archive import probing, running
 from marwright.archive import verify as module
 from marwright.archive.container.writer import Content
-from marwright.archive.files import sha256_file
 from marwright.archive.store import publish
 from marwright.archive.types import (
     GOLDEN,
@@ -30,6 +29,7 @@ from marwright.archive.types import (
 )
 from marwright.archive.verify import verify
 from marwright.archive.write import FORMATS, SUFFIXES, ArchiveFormat, write_archive
+from marwright.files import sha256_file
 from marwright.recipe.errors import StoreError, VerifyError
 from tests.archive.stand_in import put, saying
 from tests.archive.tiny import ROOT, members_of, rewrite

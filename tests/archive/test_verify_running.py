@@ -38,7 +38,7 @@ GOLDEN_MUTANTS = [
 ]
 LOADING = {
     "imports_the_project": "TorchServe cannot load it: ModuleNotFoundError: No module named "
-    "'marwright.train'",
+    "'marwright.training'",
     "lacks_a_file_of_the_runtime": "TorchServe cannot load it: ModuleNotFoundError: No module "
     "named 'marwright.runtime.read'",
     # Then the one that is installed here is found, which no server has.

@@ -107,7 +107,7 @@ def test_nothing_of_the_handler_is_run() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, marwright.archive.workflow, marwright.pipeline.cli; "
+    code = "import sys, marwright.archive.workflow, marwright.cli.main; "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -13,7 +13,7 @@ import pytest
 
 from marwright.archive.types import WORKFLOW_MANIFEST
 from marwright.archive.verify import verify
-from marwright.pipeline.cli import main
+from marwright.cli.main import main
 from tests.archive.tiny import members_of
 from tests.archive.unproven import make
 from tests.archive.workflows import FLOW, OWN, SPEC, make_project

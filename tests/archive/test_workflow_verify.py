@@ -21,9 +21,9 @@ from marwright.archive.types import (
     WORKFLOW_MANIFEST,
 )
 from marwright.archive.verify import verify
-from marwright.pipeline.inspect import inspect
+from marwright.cli.inspect import inspect
+from marwright.cli.verify_files import verify_files
 from marwright.pipeline.layout import Layout
-from marwright.pipeline.verify_files import verify_files
 from marwright.recipe.errors import VerifyError
 from tests.archive.stand_in import put, saying
 from tests.archive.tiny import edited, members_of, rewrite

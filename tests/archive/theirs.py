@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from marwright.archive.write import SUFFIXES
-from marwright.pipeline.cli import parser
+from marwright.cli.main import parser
 
 # The command's own entry point, one set of options after the other: it starts only once.
 ALL = """

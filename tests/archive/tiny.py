@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 
-from marwright.archive.parity.types import Case, ParityReport, Problem, Tolerance
 from marwright.archive.proven import pack_proven
 from marwright.archive.types import (
     GOLDEN,
@@ -26,9 +25,10 @@ from marwright.archive.types import (
     to_json,
 )
 from marwright.archive.write import write_archive, write_members
+from marwright.parity.types import Case, ParityReport, Problem, Tolerance
 from marwright.recipe.types import Recipe
 from marwright.runtime.spec import ImageSpec, spec_to_dict
-from marwright.train.types import Meta
+from marwright.training.types import Meta
 from tests.specs import numbers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -247,7 +247,7 @@ def edited_manifest(mar: Path, **values: Any) -> dict[str, bytes]:
 
 def verified(mar: Path, **values: Any) -> VerifyReport:
     """The report of an archive that was found to be proven, but for the values given."""
-    from marwright.archive.files import sha256_file
+    from marwright.files import sha256_file
 
     found: dict[str, Any] = {
         "sha256": sha256_file(mar), "size": mar.stat().st_size, "members": 3,

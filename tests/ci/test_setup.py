@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ci.workflows import ROOT
-from marwright.pipeline.doctor import _is_cuda
+from marwright.cli.doctor import _is_cuda
 
 # Answers what the script asks of a Python; as `-m pip` it installs the fake uv beside itself.
 FAKE_PYTHON = """#!/bin/sh

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marwright.archive.files import sha256_file
-from marwright.archive.parity.inputs_file import read_inputs, write_inputs
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import from_json
+from marwright.files import sha256_file
+from marwright.parity.inputs_file import read_inputs, write_inputs
+from marwright.parity.types import ParityReport
 from tests.projects import ALL, SRC, archives, built, edit, make_project, pipeline, steps_run
 
 pytestmark = pytest.mark.torch
@@ -25,7 +25,7 @@ HANDLER = f"{SRC}/runtime/predict_table.py"
 
 def test_second_build_runs_nothing_and_imports_nothing_heavy(project: Path) -> None:
     code = (
-        "import sys; from marwright.pipeline.cli import main; code = main(['train', 'archive']);"
+        "import sys; from marwright.cli.main import main; code = main(['train', 'archive']);"
         "heavy = {'torch', 'rich', 'numpy', 'subprocess'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )
@@ -42,7 +42,7 @@ def test_comment_and_formatting_of_a_recipe_run_nothing(project: Path) -> None:
 
 
 def test_comment_in_training_code_runs_nothing(project: Path) -> None:
-    file, line = f"{SRC}/train/fit.py", "from torch import nn"
+    file, line = f"{SRC}/training/fit.py", "from torch import nn"
     edit(project, file, line, f"# its networks\n{line}")
     assert steps_run(built(project, "archive")) == {}
 
@@ -160,7 +160,7 @@ def test_environment_changes_no_result(project: Path) -> None:
 
 DATASET = """\
 import numpy as np
-from marwright.train.samples import TableSamples
+from marwright.training.samples import TableSamples
 
 
 def load(table):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ci.prove.project import command as command_line
-from ci.prove.project import environment
-from marwright.archive.files import sha256_file
+from bench.project import command as command_line
+from bench.project import environment
+from marwright.files import sha256_file
 from tests.projects import ALL, SRC, archives, built, edit, steps_run
 
 pytestmark = pytest.mark.torch
@@ -134,10 +134,10 @@ def test_what_was_made_while_its_source_was_edited_is_not_used(project: Path) ->
     with started(project, "train", "--model", "tiny_a", errors=subprocess.PIPE) as build:
         assert build.stdout is not None
         build.stdout.readline()
-        edit(project, f"{SRC}/train/models/mlp.py", "nn.ReLU()", "nn.GELU()")
+        edit(project, f"{SRC}/training/models/mlp.py", "nn.ReLU()", "nn.GELU()")
         _, errors = build.communicate(timeout=120)
     assert build.returncode == 1
-    assert "source marwright/train/models/mlp.py: changed while it ran" in errors
+    assert "source marwright/training/models/mlp.py: changed while it ran" in errors
     assert sha256_file(project / "build/tiny_a/weights.safetensors") == before
     assert steps_run(built(project, "train", "--model", "tiny_a")) == {"tiny_a": ["train", "trace"]}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from marwright.archive.parity.inputs_file import read_inputs
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import AnswersReport, from_json
+from marwright.parity.inputs_file import read_inputs
+from marwright.parity.types import ParityReport
 from tests.projects import SRC, archives, built, edit, pipeline, steps_run
 
 pytestmark = pytest.mark.torch
@@ -71,7 +71,7 @@ def test_unreadable_recipe_stops_only_its_model(project: Path) -> None:
 
 
 def test_step_that_dies_is_reported_with_its_log(project: Path) -> None:
-    first = "    from marwright.archive.files import sha256_file\n"
+    first = "    from marwright.files import sha256_file\n"
     edit(
         project,
         f"{SRC}/pipeline/steps/trace.py",
@@ -102,7 +102,7 @@ def test_metric_below_the_recipes_minimum_stops_the_build(project: Path) -> None
 def test_data_set_that_fails_says_so_without_a_traceback(project: Path) -> None:
     edit(
         project,
-        f"{SRC}/train/datasets/diabetes.py",
+        f"{SRC}/training/datasets/diabetes.py",
         "load_diabetes(scaled=False)",
         "open('no.csv')",
     )

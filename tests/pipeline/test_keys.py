@@ -28,10 +28,14 @@ def sources(model: str, **settings: Any) -> set[str]:
 )
 def test_reading_recipes_and_what_only_tells_is_in_no_key(model: str, dataset: str) -> None:
     found = sources(model, data__dataset=dataset)
-    assert {"train/loop/run.py", f"train/datasets/{dataset}.py", "runtime/preprocess.py"} <= found
+    assert {
+        "training/loop/run.py",
+        f"training/datasets/{dataset}.py",
+        "runtime/preprocess.py",
+    } <= found
     assert not found & {
-        "recipe/load.py", "recipe/files.py", "recipe/explain.py", "train/board.py",
-        "train/trace.py", "train/study.py", "pipeline/build.py", "runtime/service.py",
+        "recipe/load.py", "recipe/files.py", "recipe/explain.py", "training/board.py",
+        "export/trace.py", "training/study.py", "pipeline/build.py", "runtime/service.py",
     }  # fmt: skip
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from marwright.archive.files import write_bytes
-from marwright.pipeline.exit_codes import EXIT_CODES
+from marwright.cli.exit_codes import EXIT_CODES
+from marwright.files import write_bytes
 from marwright.pipeline.machine import machine_error
-from marwright.pipeline.serving.ports import free_ports
 from marwright.recipe import errors
 from marwright.recipe.errors import DataError, ExportError, MarwrightError
+from marwright.serve.ports import free_ports
 from tests.projects import ROOT, archives, command, edit, pipeline
 from tests.servers import write_mar, write_root
 
@@ -128,7 +128,7 @@ def test_a_disk_without_room_for_what_a_server_unpacks(built_project: Path, tmp_
 FILLS = """
 import subprocess, sys
 from pathlib import Path
-from marwright.pipeline.serving import server
+from marwright.serve import server
 from marwright.recipe.errors import ServeError
 root, port = Path(sys.argv[1]), int(sys.argv[2])
 home = root / "home"
@@ -292,7 +292,7 @@ def test_temporary_files_without_a_place_are_a_sentence(tmp_path: Path) -> None:
     mar = write_mar(tmp_path / "x.mar")
     script = (
         "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']; "
-        "from marwright.pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from marwright.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "verify", str(mar)],

@@ -16,19 +16,19 @@ import onnx
 import pytest
 import torch
 
-from marwright.archive.files import sha256_file
-from marwright.archive.parity.types import ParityReport
-from marwright.archive.quantise.types import QuantiseReport
 from marwright.archive.types import PROOF, AnswersReport, Proof, VerifyReport, from_json
+from marwright.export.quantise.types import QuantiseReport
+from marwright.files import sha256_file
+from marwright.parity.types import ParityReport
 from marwright.pipeline.plan import STEPS
 from marwright.pipeline.step import Job
 from marwright.pipeline.steps import quantise
 from marwright.recipe.errors import ParityError
 from marwright.recipe.load import load_recipe
-from marwright.train.data import open_trained_dataset
-from marwright.train.tensors import inputs_of, targets_of
-from marwright.train.types import read_meta
-from tests.archive.quantise.graphs import STAY_WIDE, chain, written
+from marwright.training.data import open_trained_dataset
+from marwright.training.tensors import inputs_of, targets_of
+from marwright.training.types import read_meta
+from tests.export.quantise.graphs import STAY_WIDE, chain, written
 from tests.projects import built, edit, steps_run
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
@@ -41,7 +41,7 @@ from pathlib import Path
 from marwright.pipeline.build import build
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.plan import steps_up_to
-from marwright.pipeline.summary import summarise
+from marwright.cli.summary import summarise
 from marwright.recipe.load import load_recipes
 recipes, _ = load_recipes(Path("archive"))
 layout = Layout(root=Path.cwd())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from marwright.archive.parity.inputs_file import read_inputs
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import from_json
+from marwright.parity.inputs_file import read_inputs
+from marwright.parity.types import ParityReport
 from marwright.pipeline.plan import STEPS
 from tests.projects import built, edit, pipeline, steps_run
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from marwright.archive.parity.types import ParityReport, Problem
 from marwright.archive.types import to_json
+from marwright.parity.types import ParityReport, Problem
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.report import draw_failed, draw_index
 from marwright.pipeline.state import Output, Record, write_record
 from marwright.pipeline.step import Job
 from marwright.pipeline.steps import report as step
 from marwright.recipe.types import Recipe
-from marwright.train.types import write_report
+from marwright.training.types import write_report
 from tests.archive.tiny import answers_report, image_meta, image_recipe, parity_report
 from tests.report.html import links, words
 from tests.report.reports import quantised

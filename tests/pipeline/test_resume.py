@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.prove.project import command
-from marwright.archive.files import sha256_file
+from bench.project import command
+from marwright.files import sha256_file
 from tests.projects import TABLE, built, edit, make_project, pipeline
 
 pytestmark = pytest.mark.torch

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from ci.prove.project import copy_project
+from bench.project import copy_project
 from marwright.pipeline.step import Job
 from marwright.pipeline.torchrun import OPTIONS, ProcessError, train_together
 from marwright.recipe.errors import DataError, MachineError, MarwrightError, TrainError
 from marwright.recipe.load import load_recipe
 from marwright.recipe.types import Recipe, varied
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 from tests.projects import ROOT
 
 pytestmark = pytest.mark.torch
@@ -125,7 +125,7 @@ def test_one_that_fails_ends_all(
     (root / "user" / "net.py").write_text(
         "import os\n"
         "from torch import nn\n"
-        "from marwright.train.models.mlp import build as mlp\n\n\n"
+        "from marwright.training.models.mlp import build as mlp\n\n\n"
         "class Faulty(nn.Module):\n"
         "    def __init__(self, inner):\n"
         "        super().__init__()\n"

@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-from marwright.archive.files import sha256_file
+from marwright.files import sha256_file
 from marwright.pipeline.trial import PASSED, _in_a_fork, tried
 from marwright.recipe.errors import ExportError
 from marwright.recipe.types import Export
 from marwright.runtime.spec import ImageSpec
 from tests.projects import built, edit, make_project, pipeline
-from tests.train.conftest import image_recipe
+from tests.training.conftest import image_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from marwright.archive.files import sha256_file
+from marwright.files import sha256_file
 from tests.projects import archives, built, edit, make_project, pipeline, steps_run
 from tests.report.html import words
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ci.prove.project import copy_project, environment
+from bench.project import copy_project, environment
 from marwright.recipe.schema import SCHEMA_FILE, recipe_schema
 from tests.projects import ROOT, TABLE, edit
 from tests.recipe.conftest import IMAGE, House, edited

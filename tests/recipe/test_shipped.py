@@ -10,7 +10,7 @@ import pytest
 from marwright.archive.types import read_json
 from marwright.recipe.load import load_recipes
 from marwright.recipe.types import MAIN_METRIC
-from marwright.train.record import StudyReport
+from marwright.training.record import StudyReport
 from tests.projects import ROOT
 
 RECIPES, _ = load_recipes(ROOT / "archive")

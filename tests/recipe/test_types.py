@@ -208,8 +208,8 @@ def test_classes_are_weighed_where_there_are_some() -> None:
 @pytest.mark.parametrize(
     ("factory", "file"),
     [
-        ("small_cnn", "marwright/train/models/small_cnn.py"),
-        ("torchvision/resnet18", "marwright/train/models/torchvision.py"),
+        ("small_cnn", "marwright/training/models/small_cnn.py"),
+        ("torchvision/resnet18", "marwright/training/models/torchvision.py"),
         ("user/net.py", "user/net.py"),
         ("net.py:small", "net.py"),
         ("user.net:small", "user/net.py"),

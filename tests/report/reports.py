@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from PIL import Image
 
-from marwright.archive.parity.types import (
+from marwright.export.quantise.types import Attempt, LayerCost, QuantiseReport
+from marwright.parity.types import (
     Agreement,
     BackendName,
     Case,
@@ -26,7 +27,6 @@ from marwright.archive.parity.types import (
     Tolerance,
     Worst,
 )
-from marwright.archive.quantise.types import Attempt, LayerCost, QuantiseReport
 
 _LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LIMIT = 3.2e-5

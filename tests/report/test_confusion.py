@@ -9,7 +9,7 @@ import pytest
 
 from marwright.report.confusion import confused, confusion, rows
 from marwright.report.page import Section, page_of
-from marwright.train.record import Classified
+from marwright.training.record import Classified
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from marwright.report.curves import Curve, changes, curves, spans_powers
 from marwright.report.style import SECOND
-from marwright.train.record import Epoch
+from marwright.training.record import Epoch
 from tests.report.html import faults, words
 from tests.report.train_reports import epochs
 

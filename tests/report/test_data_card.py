@@ -8,8 +8,8 @@ import msgspec
 
 from marwright.report.data_card import data_section, ordered, rows
 from marwright.report.page import page_of
-from marwright.train.record import DataCard, Duplicates, Pair
-from marwright.train.samples import Fault
+from marwright.training.record import DataCard, Duplicates, Pair
+from marwright.training.samples import Fault
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, troubled
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from marwright.report.limits import limits, r2_in_words
-from marwright.train.record import Bin, Classified, Predicted, TrainReport
+from marwright.training.record import Bin, Classified, Predicted, TrainReport
 from tests.report.train_reports import classifier, regression, troubled
 
 replace = msgspec.structs.replace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marwright.report.limits import limits
 from marwright.report.model_card import model_section
 from marwright.report.page import page_of
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 from tests.archive.tiny import image_recipe
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, epochs, regression, replaced, start, troubled

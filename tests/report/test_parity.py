@@ -12,7 +12,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from marwright.archive.parity.types import (
+from marwright.archive.sources import SourceReader
+from marwright.parity.types import (
     BackendName,
     Case,
     Check,
@@ -22,7 +23,6 @@ from marwright.archive.parity.types import (
     Problem,
     Tolerance,
 )
-from marwright.archive.sources import SourceReader
 from marwright.project import ENGINE
 from marwright.report.page import page_of
 from marwright.report.parity import cases, figures, parity_sections, ratios, verdict
@@ -221,7 +221,7 @@ _RENDER = """
 import hashlib, sys
 from pathlib import Path
 import msgspec
-from marwright.archive.parity.types import ParityReport
+from marwright.parity.types import ParityReport
 from marwright.report.index import write_index
 from marwright.report.page import page_of
 from marwright.report.parity import parity_sections

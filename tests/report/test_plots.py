@@ -7,7 +7,7 @@ import re
 import pytest
 from markupsafe import Markup
 
-from marwright.archive.parity.types import Layer, Plot
+from marwright.parity.types import Layer, Plot
 from marwright.report.plots import histogram, layers, scatter
 from tests.report.html import faults, words
 

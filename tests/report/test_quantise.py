@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from marwright.archive.quantise.types import Attempt, LayerCost, QuantiseReport
+from marwright.export.quantise.types import Attempt, LayerCost, QuantiseReport
 from marwright.report.page import page_of
 from marwright.report.quantise import quantise_section
 from tests.report.html import faults, words

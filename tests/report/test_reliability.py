@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from marwright.report.reliability import bars, reliability
-from marwright.train.record import Bin
+from marwright.training.record import Bin
 from tests.report.html import faults, words
 
 # Drawing takes seconds.

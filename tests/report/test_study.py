@@ -7,8 +7,8 @@ import pytest
 from marwright.recipe.types import OWN
 from marwright.report.page import page_of
 from marwright.report.study import study_section
-from marwright.train.record import Studied, StudyReport
-from tests.train.conftest import image_recipe
+from marwright.training.record import Studied, StudyReport
+from tests.training.conftest import image_recipe
 
 pytestmark = pytest.mark.slow
 

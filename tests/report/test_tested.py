@@ -7,7 +7,7 @@ import pytest
 
 from marwright.report import tested
 from marwright.report.page import page_of
-from marwright.train.record import Bin, Classified, ClassScore, Predicted, TrainReport
+from marwright.training.record import Bin, Classified, ClassScore, Predicted, TrainReport
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, replaced, troubled
 

@@ -11,7 +11,7 @@ import pytest
 
 from marwright.report.page import page_of
 from marwright.report.train import train_sections
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 from tests.archive.tiny import image_recipe
 from tests.projects import ROOT
 from tests.report.html import faults, links, words

@@ -10,7 +10,7 @@ import pytest
 from marwright.report.page import page_of
 from marwright.report.training import training_section
 from marwright.report.words import metric_words
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, epochs, regression, replaced, troubled
 

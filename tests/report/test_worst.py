@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from marwright.archive.parity.types import ParityReport, Worst
+from marwright.parity.types import ParityReport, Worst
 from marwright.report.worst import bars, picture, worst_section
 from tests.report import reports
 from tests.report.html import words

@@ -6,7 +6,7 @@ import msgspec
 
 from marwright.report.page import page_of
 from marwright.report.wrong import table, wrong_section
-from marwright.train.record import TrainReport, Wrong
+from marwright.training.record import TrainReport, Wrong
 from tests.report.html import faults, words
 from tests.report.train_reports import classifier, regression, troubled
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from marwright.train.record import (
+from marwright.training.record import (
     Bin,
     Classified,
     ClassScore,
@@ -22,7 +22,7 @@ from marwright.train.record import (
     TrainReport,
     Wrong,
 )
-from marwright.train.samples import Fault
+from marwright.training.samples import Fault
 from tests.report.reports import picture
 
 NO_DUPLICATES = Duplicates(exact=0, conflicting=0, leaked=0, near=0, compared=300, pairs=[])

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from marwright.pipeline.serving.ports import free_ports
-from marwright.pipeline.serving.server import Server
 from marwright.project import ENGINE
+from marwright.serve.ports import free_ports
+from marwright.serve.server import Server
 from tests.runtime.images import encoded, noise
 from tests.servers import write_mar
 

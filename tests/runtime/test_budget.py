@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ci.prove import bombs
+from bench import bombs
 from marwright.runtime.images import budget
 from marwright.runtime.images.decode import open_image
 from marwright.runtime.request import BadRequest

@@ -14,7 +14,6 @@ from marwright.archive.container.open import open_archive
 from marwright.archive.container.types import Container, Digests, Unreadable
 from marwright.archive.contents import Contents, read_contents
 from marwright.archive.names import lines_of, printable
-from marwright.archive.parity.types import Summary
 from marwright.archive.rules.config import read_config
 from marwright.archive.types import (
     GOLDEN_INDEX,
@@ -23,6 +22,7 @@ from marwright.archive.types import (
     GoldenIndex,
     from_json,
 )
+from marwright.parity.types import Summary
 from marwright.recipe.errors import VerifyError
 
 # In characters: each key has those above it in it, and a file can make much of little by that.

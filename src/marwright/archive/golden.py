@@ -26,13 +26,13 @@ from marwright.archive.types import (
 from marwright.project import load_module
 from marwright.recipe.errors import PackError
 from marwright.runtime.service import Loaded, Service
-from marwright.train.tensors import inputs_of
+from marwright.training.tensors import inputs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from marwright.recipe.types import Recipe
-    from marwright.train.types import Meta, Splits
+    from marwright.training.types import Meta, Splits
 
 COUNT = 4
 

@@ -10,7 +10,6 @@ from marwright.archive.container.writer import Content
 from marwright.archive.imports import require_runtime_only
 from marwright.archive.manifest import ManifestModel, write_manifest
 from marwright.archive.model_config import model_config
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.sources import SourceReader
 from marwright.archive.types import (
     MANIFEST,
@@ -22,15 +21,16 @@ from marwright.archive.types import (
     to_json,
 )
 from marwright.archive.write import archive_date, write_archive
+from marwright.parity.types import ParityReport
 from marwright.project import ENGINE, module_name
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import PROVEN_SECTIONS, canonical
 from marwright.runtime.spec import spec_to_dict
-from marwright.train.accepted import refusal
+from marwright.training.accepted import refusal
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
-    from marwright.train.types import Meta
+    from marwright.training.types import Meta
 
 
 def pack_proven(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from marwright.archive.files import try_lock
+from marwright.files import try_lock
 from marwright.recipe.errors import MachineError
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from marwright.archive.container.open import open_archive
 from marwright.archive.container.stream import fan_out
 from marwright.archive.contents import Contents, read_contents
-from marwright.archive.files import is_being_written, replacing
 from marwright.archive.manifest import ManifestModel
 from marwright.archive.names import lines_of, one_line
 from marwright.archive.types import VerifyReport
+from marwright.files import is_being_written, replacing
 from marwright.recipe.errors import StoreError, VerifyError
 from marwright.recipe.regular import open_regular
 

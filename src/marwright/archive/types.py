@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from marwright.archive.parity.types import Summary
+from marwright.parity.types import Summary
 
 # Of the inventory; written down in docs/reference/archive-format.md.
 FORMAT = 2

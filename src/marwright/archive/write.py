@@ -15,9 +15,9 @@ from marwright.archive.container.limits import MAX_INVENTORY
 from marwright.archive.container.tar_write import TarGzWriter
 from marwright.archive.container.writer import Content, Writer
 from marwright.archive.container.zip_write import ZipWriter
-from marwright.archive.files import replacing, replacing_folder
 from marwright.archive.names import collisions, is_plain
 from marwright.archive.types import FORMAT, INVENTORY, Artifact, Inventory, to_json
+from marwright.files import replacing, replacing_folder
 from marwright.recipe.errors import PackError
 
 # torch-model-archiver's names; its `default` deflates, ours stores as `zip-store` does.

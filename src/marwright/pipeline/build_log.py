@@ -7,8 +7,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-from marwright.archive.files import write_bytes
 from marwright.archive.types import read_json, to_json
+from marwright.files import write_bytes
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.run_step import StepRun
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from marwright.archive.files import sha256_file
+from marwright.files import sha256_file
 from marwright.pipeline.machine import machine_error
 from marwright.pipeline.step import Job
 from marwright.project import enter

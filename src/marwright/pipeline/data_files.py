@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from marwright.archive.files import sha256_file
+from marwright.files import sha256_file
 from marwright.recipe.errors import DataError
 from marwright.recipe.regular import not_regular
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from marwright.archive.files import write_bytes
 from marwright.archive.sources import SourceReader
 from marwright.archive.types import read_json
+from marwright.files import write_bytes
 from marwright.pipeline.data_files import DataFiles
 from marwright.pipeline.isa import level_asked_for
 from marwright.pipeline.layout import Layout

@@ -8,10 +8,10 @@ import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 
-from marwright.archive.parity.types import ParityReport
 from marwright.archive.types import read_json
+from marwright.parity.types import ParityReport
+from marwright.pipeline.facts import CHECKPOINT_BEFORE, metric_of, of_this_checkpoint
 from marwright.pipeline.layout import Layout
-from marwright.pipeline.listing import CHECKPOINT_BEFORE, metric_of, of_this_checkpoint
 from marwright.pipeline.plan import STEPS
 from marwright.recipe.types import Recipe
 

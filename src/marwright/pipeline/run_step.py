@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from marwright.archive.files import sync
 from marwright.archive.types import VerifyReport
+from marwright.files import sync
 from marwright.pipeline.isa import level_environment
 from marwright.pipeline.keys import KeyMaker, Parts, digest
 from marwright.pipeline.layout import Layout

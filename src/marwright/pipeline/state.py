@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from marwright.archive.files import sha256_file, write_bytes
 from marwright.archive.types import read_json
+from marwright.files import sha256_file, write_bytes
 from marwright.pipeline.keys import Parts
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marwright.archive.files import write_bytes
+from marwright.files import write_bytes
 from marwright.pipeline.keys import KeyMaker, digest
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.steps.onnx import STEP as ONNX_STEP
@@ -59,7 +59,7 @@ def refuse_unexportable(
 
     Raises `ExportError` with what the steps after training would say.
     """
-    from marwright.train.export_error import of_factory
+    from marwright.export.error import of_factory
 
     with of_factory(recipe):
         if said := _in_a_fork(lambda: tried(network, recipe, spec), log):
@@ -81,14 +81,14 @@ def tried(network: nn.Module, recipe: Recipe, spec: PreprocessSpec) -> None:
     """
     import torch
 
-    from marwright.archive.onnx_export import export_onnx
-    from marwright.archive.parity.backends import onnx_backend, reference_backend
-    from marwright.archive.quantise.graph import layers_of, read_graph
-    from marwright.train.examples import drawn
-    from marwright.train.export_error import told_as_export_error
-    from marwright.train.inference import for_inference
-    from marwright.train.purity import most_apart, refuse_changed, refuse_dependent
-    from marwright.train.trace import trace
+    from marwright.export.error import told_as_export_error
+    from marwright.export.purity import most_apart, refuse_changed, refuse_dependent
+    from marwright.export.quantise.graph import layers_of, read_graph
+    from marwright.export.to_onnx import export_onnx
+    from marwright.export.trace import trace
+    from marwright.parity.backends import onnx_backend, reference_backend
+    from marwright.training.examples import drawn
+    from marwright.training.inference import for_inference
 
     shape, dtype, export = spec.shape, spec.dtype, recipe.export
     inputs = drawn(_ROWS, shape, dtype, torch.Generator().manual_seed(4))

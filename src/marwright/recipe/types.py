@@ -122,7 +122,7 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def load(self) -> Named:
         """The function that loads it."""
-        return named(self.dataset, "train/datasets", "load")
+        return named(self.dataset, "training/datasets", "load")
 
 
 class ImagePreprocess(
@@ -244,7 +244,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def build(self) -> Named:
         """The function that builds it."""
         kind = "torchvision" if self._architecture else self.factory
-        return named(kind, "train/models", "build")
+        return named(kind, "training/models", "build")
 
     @property
     def _architecture(self) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from marwright.report.page import render
 from marwright.report.templates.confusion import CONFUSION
-from marwright.train.record import Classified
+from marwright.training.record import Classified
 
 # Classes up to which cells hold their counts, and those up to which there is a picture at all: of
 # more, its cells could not be told apart.

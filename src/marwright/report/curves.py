@@ -12,7 +12,7 @@ from markupsafe import Markup
 from marwright.report.axes import figure_of, logs, plain, range_of, title, whole
 from marwright.report.style import FIRST, INK, MUTED
 from marwright.report.svg import drawing, inline
-from marwright.train.record import Epoch
+from marwright.training.record import Epoch
 
 # Epochs up to which each has a mark of its own.
 _MARKED = 60

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from marwright.report.numbers import number
 from marwright.report.page import Section, render
 from marwright.report.templates.data_card import DATA
-from marwright.train.record import DataCard
+from marwright.training.record import DataCard
 
 # Splits as a page orders them; those that there may be besides come after.
 _SPLITS = ("train", "validation", "test")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from marwright.archive.parity.types import Summary
+from marwright.parity.types import Summary
 from marwright.report.numbers import plural
 from marwright.report.page import Section, render, write_page
 from marwright.report.templates.index import INDEX

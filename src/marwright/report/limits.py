@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from marwright.recipe.types import MAIN_METRIC
 from marwright.report.intervals import wilson
 from marwright.report.numbers import listed, number, plural
-from marwright.train.record import Classified, ClassScore, DataCard, TrainReport
+from marwright.training.record import Classified, ClassScore, DataCard, TrainReport
 
 # Words that a sentence lists, at most.
 _NAMED = 8

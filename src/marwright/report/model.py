@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from marwright.archive.parity.types import ParityReport
-from marwright.archive.quantise.types import QuantiseReport
 from marwright.archive.types import AnswersReport, read_json
+from marwright.export.quantise.types import QuantiseReport
+from marwright.parity.types import ParityReport
 from marwright.recipe.errors import MarwrightError
 from marwright.report.answers import answers_section
 from marwright.report.page import Section, write_page
@@ -17,8 +17,8 @@ from marwright.report.parity import parity_sections
 from marwright.report.quantise import quantise_section
 from marwright.report.study import study_section
 from marwright.report.train import train_sections
-from marwright.train.record import StudyReport, TrainReport
-from marwright.train.types import Meta
+from marwright.training.record import StudyReport, TrainReport
+from marwright.training.types import Meta
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe

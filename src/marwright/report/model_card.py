@@ -9,7 +9,7 @@ from marwright.report.limits import limits
 from marwright.report.page import Section, render
 from marwright.report.templates.model_card import MODEL
 from marwright.report.words import metric_words
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from marwright.archive.files import write_bytes
+from marwright.files import write_bytes
 from marwright.report import numbers
 from marwright.report.style import CSS
 from marwright.report.templates.page import NOTES, PAGE, VERDICT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from marwright.archive.parity.types import BackendName, Case, Kind, ParityReport, Plot
+from marwright.parity.types import BackendName, Case, Kind, ParityReport, Plot
 from marwright.recipe.types import DEFAULT_FLOOR, DEFAULT_K, DEFAULT_K_BF16
 from marwright.report import plots
 from marwright.report.numbers import listed, measured, number, plural

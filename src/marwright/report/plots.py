@@ -12,7 +12,7 @@ from typing import Literal
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from marwright.archive.parity.types import Layer, Plot
+from marwright.parity.types import Layer, Plot
 from marwright.report.axes import dots, figure_of, plain, powers, range_of, title
 from marwright.report.style import BAD, FIRST, INK, SECOND
 from marwright.report.svg import drawing, inline

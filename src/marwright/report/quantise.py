@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marwright.archive.quantise.types import QuantiseReport
+from marwright.export.quantise.types import QuantiseReport
 from marwright.report.numbers import number, plural
 from marwright.report.page import Section, render, verdict_box
 from marwright.report.templates.quantise import QUANTISE

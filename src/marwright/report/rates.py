@@ -12,7 +12,7 @@ from marwright.report.page import Section, render, write_page
 from marwright.report.style import FIRST, INK, MUTED, SECOND
 from marwright.report.svg import drawing, inline
 from marwright.report.templates.rates import RATES
-from marwright.train.record import RatesFound
+from marwright.training.record import RatesFound
 
 
 def write_rates_page(target: Path, model: str, found: RatesFound, declared: float) -> None:

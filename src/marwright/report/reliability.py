@@ -11,7 +11,7 @@ from marwright.report.axes import figure_of, plain, powers, title
 from marwright.report.intervals import wilson
 from marwright.report.style import BAD, FIRST, INK, SECOND
 from marwright.report.svg import drawing, inline
-from marwright.train.record import Bin
+from marwright.training.record import Bin
 
 # Half of a bar's width, where there is room for it.
 _HALF = 0.026

@@ -18,7 +18,7 @@ from marwright.report.style import FIRST, INK, MUTED
 from marwright.report.svg import drawing, inline
 from marwright.report.templates.study import STUDY
 from marwright.report.words import metric_words
-from marwright.train.record import Studied, StudyReport
+from marwright.training.record import Studied, StudyReport
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe

@@ -17,7 +17,7 @@ from marwright.report.reliability import reliability
 from marwright.report.residuals import Pairs, against, residuals
 from marwright.report.templates.tested import CLASSIFIED, PREDICTED
 from marwright.report.words import metric_words
-from marwright.train.record import Classified, Predicted, TrainReport
+from marwright.training.record import Classified, Predicted, TrainReport
 
 # Classes up to which all are in sight, and how many of the worst are where there are more.
 _ALL, _WORST = 20, 10

@@ -10,7 +10,7 @@ from marwright.report.page import Section
 from marwright.report.tested import tested_section
 from marwright.report.training import training_section
 from marwright.report.wrong import wrong_section
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe

@@ -15,7 +15,7 @@ from marwright.report.page import Section, render
 from marwright.report.style import SECOND
 from marwright.report.templates.training import TRAINING
 from marwright.report.words import metric_words
-from marwright.train.record import TrainReport
+from marwright.training.record import TrainReport
 
 # Early in training an R² may be far below zero; what is lower is drawn at this value.
 _LOWEST = -1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marwright.archive.parity.types import BackendName, Check, Kind
+from marwright.parity.types import BackendName, Check, Kind
 
 BACKENDS: dict[BackendName | str, str] = {
     "torchscript": "TorchScript",

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from marwright.archive.parity.types import ParityReport, Worst
+from marwright.parity.types import ParityReport, Worst
 from marwright.report.numbers import measured, number
 from marwright.report.page import Section, render
 from marwright.report.templates import worst as templates

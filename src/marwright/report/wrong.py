@@ -10,7 +10,7 @@ from marwright.report.numbers import plural
 from marwright.report.page import Section, render
 from marwright.report.templates.wrong import PICTURES, TABLE
 from marwright.report.worst import picture
-from marwright.train.record import TrainReport, Wrong
+from marwright.training.record import TrainReport, Wrong
 
 # Samples in sight.
 _FEW = 12

@@ -10,7 +10,7 @@ from marwright.archive.answers.check import Model, check_answers
 from marwright.archive.model_config import handler_options
 from marwright.archive.types import AnswersReport
 from marwright.recipe.types import Recipe
-from marwright.train.types import Meta, Splits
+from marwright.training.types import Meta, Splits
 from tests.archive.proven import Proven
 
 

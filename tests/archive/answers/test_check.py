@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from marwright.archive.answers.check import MOST, served_exports
-from marwright.archive.onnx_export import export_onnx
 from marwright.archive.types import AnswersReport
+from marwright.export.to_onnx import export_onnx
 from marwright.recipe.errors import PackError
-from marwright.train.precision import in_precision
-from marwright.train.splits import split
-from marwright.train.types import Splits
+from marwright.training.precision import in_precision
+from marwright.training.splits import split
+from marwright.training.types import Splits
 from tests.archive.answers.asked import checked, said
 from tests.archive.proven import Proven, table_samples
 from tests.archive.tiny import LABELS, image_recipe, table_recipe

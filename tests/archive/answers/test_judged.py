@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from marwright.archive.answers.check import Model
-from marwright.train.precision import in_precision
+from marwright.training.precision import in_precision
 from tests.archive.answers.asked import checked, said
 from tests.archive.proven import Proven
 from tests.archive.tiny import LABELS

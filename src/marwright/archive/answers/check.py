@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from marwright.archive.answers.judged import expected_values, judge_answers, rankings_of, values_of
 from marwright.archive.golden import handler_service
-from marwright.archive.parity.backends import onnx_backend
 from marwright.archive.types import AnswersReport
+from marwright.parity.backends import onnx_backend
 from marwright.runtime.request import BadRequest
 from marwright.runtime.service import Loaded, Service
-from marwright.train.samples import TableSamples
-from marwright.train.tensors import inputs_of
-from marwright.train.types import Splits
+from marwright.training.samples import TableSamples
+from marwright.training.tensors import inputs_of
+from marwright.training.types import Splits
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
     from marwright.runtime.spec import Dtype
-    from marwright.train.types import Meta
+    from marwright.training.types import Meta
 
 # Requests of the test split; more say nothing new of what is done to each.
 MOST = 64

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from marwright.runtime.spec import TableSpec
-from marwright.train.samples import Samples, TableSamples
-from marwright.train.types import Splits
+from marwright.training.samples import Samples, TableSamples
+from marwright.training.types import Splits
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
-    from marwright.train.types import Meta
+    from marwright.training.types import Meta
 
 # Of a probability or a value in an answer, beside what the handler rounds: a softmax in float32,
 # or a product with the target's scale.

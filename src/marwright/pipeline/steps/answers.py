@@ -22,8 +22,8 @@ def run(job: Job) -> str:
     from marwright.archive.model_config import handler_options
     from marwright.archive.types import to_json
     from marwright.recipe.errors import ParityError
-    from marwright.train.data import open_trained_dataset
-    from marwright.train.types import read_meta
+    from marwright.training.data import open_trained_dataset
+    from marwright.training.types import read_meta
 
     recipe, meta = job.recipe, read_meta(job.inputs["meta.json"])
     report = check_answers(

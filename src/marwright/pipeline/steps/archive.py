@@ -23,12 +23,12 @@ def run(job: Job) -> str:
 
     from marwright.archive.golden import golden_members
     from marwright.archive.model_config import handler_options
-    from marwright.archive.parity.types import ParityReport
     from marwright.archive.proven import pack_proven
     from marwright.archive.types import AnswersReport
-    from marwright.train.checkpoint import load_checkpoint, open_checkpoint
-    from marwright.train.data import open_trained_dataset
-    from marwright.train.precision import in_precision
+    from marwright.parity.types import ParityReport
+    from marwright.training.checkpoint import load_checkpoint, open_checkpoint
+    from marwright.training.data import open_trained_dataset
+    from marwright.training.precision import in_precision
 
     recipe = job.recipe
     checkpoint = open_checkpoint(job.inputs)

@@ -18,10 +18,10 @@ STEP = Step(
 
 def run(job: Job) -> str:
     """Export the checkpoint and have the ONNX checker look at it."""
-    from marwright.archive.files import sha256_file
-    from marwright.archive.onnx_export import export_onnx
-    from marwright.train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
-    from marwright.train.export_error import of_factory
+    from marwright.export.error import of_factory
+    from marwright.export.to_onnx import export_onnx
+    from marwright.files import sha256_file
+    from marwright.training.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
 
     checkpoint, export = open_checkpoint(job.inputs), job.recipe.export
     spec = checkpoint.meta.spec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from marwright.pipeline.step import Job, Step
 
 if TYPE_CHECKING:
-    from marwright.archive.parity.gate import Outcome
+    from marwright.parity.gate import Outcome
 
 STEP = Step(
     name="parity",
@@ -35,8 +35,8 @@ def run(job: Job) -> str:
 
 def gate(job: Job, *, quick: bool) -> str:
     """Run the gate, or a quick look at it, and write what it found."""
-    from marwright.archive.parity.inputs_file import write_inputs
     from marwright.archive.types import to_json
+    from marwright.parity.inputs_file import write_inputs
     from marwright.recipe.errors import ParityError
 
     outcome = _compare(job, quick=quick)
@@ -56,11 +56,11 @@ def gate(job: Job, *, quick: bool) -> str:
 
 
 def _compare(job: Job, *, quick: bool) -> Outcome:
-    from marwright.archive.parity.gate import run_gate
-    from marwright.archive.parity.inputs_file import read_inputs
-    from marwright.archive.parity.subject import candidate_of, subject_of
-    from marwright.train.checkpoint import open_checkpoint
-    from marwright.train.data import open_trained_dataset
+    from marwright.parity.gate import run_gate
+    from marwright.parity.inputs_file import read_inputs
+    from marwright.parity.subject import candidate_of, subject_of
+    from marwright.training.checkpoint import open_checkpoint
+    from marwright.training.data import open_trained_dataset
 
     recipe, checkpoint = job.recipe, open_checkpoint(job.inputs)
     return run_gate(
@@ -81,8 +81,8 @@ def _compare(job: Job, *, quick: bool) -> Outcome:
 
 def _refusal(job: Job, outcome: Outcome) -> str:
     """Return what a person needs to know first, and where the rest is."""
-    from marwright.archive.quantise.types import QuantiseReport
     from marwright.archive.types import read_json
+    from marwright.export.quantise.types import QuantiseReport
 
     report, folder = outcome.report, job.failed.relative_to(job.root)
     lines = [f"{problem.backend}: {problem.text}" for problem in report.problems]

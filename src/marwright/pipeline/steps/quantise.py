@@ -17,11 +17,11 @@ STEP = Step(
 
 def run(job: Job) -> str:
     """Calibrate on the training split; what int8 costs is measured on the validation split."""
-    from marwright.archive.quantise.int8 import Samples, quantise, refusal
     from marwright.archive.types import to_json
+    from marwright.export.quantise.int8 import Samples, quantise, refusal
     from marwright.recipe.errors import ParityError
-    from marwright.train.data import open_trained_dataset
-    from marwright.train.types import read_meta
+    from marwright.training.data import open_trained_dataset
+    from marwright.training.types import read_meta
 
     recipe, meta = job.recipe, read_meta(job.inputs["meta.json"])
     report = quantise(

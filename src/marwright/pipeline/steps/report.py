@@ -23,7 +23,7 @@ def study_key(recipe: Recipe, layout: Layout) -> str:
     Without the parts of the machine that it was made on: the committed one is for all of them.
     """
     from marwright.pipeline.keys import KeyMaker, digest
-    from marwright.train.study import variants_of
+    from marwright.training.study import variants_of
 
     keys = KeyMaker(layout)
     parts = {

@@ -15,10 +15,10 @@ STEP = Step(
 
 def run(job: Job) -> str:
     """Trace the checkpoint and check the trace at several batch sizes."""
-    from marwright.archive.files import sha256_file
-    from marwright.train.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
-    from marwright.train.export_error import of_factory
-    from marwright.train.trace import BATCHES, trace
+    from marwright.export.error import of_factory
+    from marwright.export.trace import BATCHES, trace
+    from marwright.files import sha256_file
+    from marwright.training.checkpoint import WEIGHTS, load_checkpoint, open_checkpoint
 
     checkpoint = open_checkpoint(job.inputs)
     spec, precision = checkpoint.meta.spec, job.recipe.export.precision

@@ -14,7 +14,7 @@ from marwright.recipe.types import TRAINED_SECTIONS
 
 if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
-    from marwright.train.run import Ready
+    from marwright.training.run import Ready
 
 # Of the checkpoint of the recipe that this one starts from.
 _PARENT = {
@@ -78,9 +78,9 @@ def run(job: Job) -> str:
     from shutil import copyfile
 
     from marwright.archive.types import read_json
-    from marwright.train.accepted import beside_baseline, refusal
-    from marwright.train.record import TrainReport
-    from marwright.train.types import read_meta
+    from marwright.training.accepted import beside_baseline, refusal
+    from marwright.training.record import TrainReport
+    from marwright.training.types import read_meta
 
     went_on = 0
     if job.made:
@@ -125,8 +125,8 @@ def _keep_report(job: Job) -> None:
 
 def take_part(job: Job) -> None:
     """Train as one of several processes. The first of a machine writes what comes of it."""
-    from marwright.train import together
-    from marwright.train.machine import choose_device
+    from marwright.training import together
+    from marwright.training.machine import choose_device
 
     wanted = job.recipe.fit.processes
     with together.group(choose_device(job.recipe.fit.device)):
@@ -139,15 +139,15 @@ def take_part(job: Job) -> None:
 
 def _train(job: Job) -> int:
     """Train, or go on with it; returns the epoch after which it went on, 0 where it began."""
-    from marwright.archive.files import replacing
+    from marwright.files import replacing
     from marwright.recipe.types import MAIN_METRIC
-    from marwright.train import together
-    from marwright.train.checkpoint import outputs_of
-    from marwright.train.loop.run import State
-    from marwright.train.loop.state import read_state, write_state
-    from marwright.train.record import Epoch
-    from marwright.train.run import help_train, train
-    from marwright.train.types import Checkpoint, read_meta
+    from marwright.training import together
+    from marwright.training.checkpoint import outputs_of
+    from marwright.training.loop.run import State
+    from marwright.training.loop.state import read_state, write_state
+    from marwright.training.record import Epoch
+    from marwright.training.run import help_train, train
+    from marwright.training.types import Checkpoint, read_meta
 
     recipe, kept_at = job.recipe, time.monotonic()
     parent = None
@@ -158,7 +158,7 @@ def _train(job: Job) -> int:
     board = None
     if folder := os.environ.get(_BOARD):
         # By name, so that it is not followed: what it writes is nothing that the step makes.
-        board = import_module("marwright.train.board").Board(
+        board = import_module("marwright.training.board").Board(
             job.root / folder / recipe.name / job.key[:12], MAIN_METRIC[recipe.task]
         )
 

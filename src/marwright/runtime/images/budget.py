@@ -1,7 +1,7 @@
 """What decoding an image may cost: counted from its headers, before anything is decoded.
 
 Work is counted in nanoseconds of one core of a server of 2021, as measured on the worst files
-that we could make; `python -m ci.prove decoding` measures them again.
+that we could make; `python -m bench decoding` measures them again.
 """
 
 from __future__ import annotations

@@ -1,1 +1,0 @@
-"""The long proofs, one a file: `python -m ci.prove [NAME…]` runs them and writes their table."""
