@@ -12,7 +12,7 @@ from bench.project import copy_project, run, set_value, table
 
 TITLE = "Training by two processes beside one"
 # With batch norms, and without.
-_MODELS = ("digits", "languages")
+_MODELS = ("digits_source", "languages")
 _METRIC, _SEEDS = "accuracy", range(5)
 
 

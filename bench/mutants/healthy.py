@@ -26,7 +26,7 @@ from marwright.training.datasets import diabetes
 from marwright.training.leakage import duplicates
 from marwright.training.models import mlp, text_cnn, text_gru
 from marwright.training.preprocess import fit_preprocess
-from marwright.training.run import learn
+from marwright.training.run import Ready, learn
 from marwright.training.samples import Samples
 from marwright.training.splits import split
 from marwright.training.types import NOTHING, Checkpoint, Opened, Splits
@@ -135,7 +135,8 @@ def make(name: str, folder: Path, *, seed: int = 0) -> Healthy:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
-        checkpoint = learn(plan.network(), opened, spec, recipe, folder)
+        ready = Ready(network=plan.network(), opened=opened, spec=spec, start=None)
+        checkpoint = learn(ready, recipe, Path(), folder)
     # What was written is what is exported.
     eager = plan.network()
     eager.load_state_dict(load_file(checkpoint.weights))

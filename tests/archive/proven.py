@@ -21,7 +21,7 @@ from marwright.training.checkpoint import load_checkpoint, outputs_of
 from marwright.training.leakage import duplicates
 from marwright.training.model import build_model
 from marwright.training.preprocess import fit_preprocess
-from marwright.training.run import learn
+from marwright.training.run import Ready, learn
 from marwright.training.samples import ImageSamples, Samples, TableSamples
 from marwright.training.splits import split
 from marwright.training.tensors import inputs_of
@@ -92,7 +92,8 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
         torch.manual_seed(0)
         network = build_model(recipe, Path(), spec.shape, outputs_of(splits))
         opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
-        checkpoint = learn(network, opened, spec, recipe, folder)
+        ready = Ready(network=network, opened=opened, spec=spec, start=None)
+        checkpoint = learn(ready, recipe, Path(), folder)
     model = load_checkpoint(recipe, Path(), checkpoint)
     traced = trace(model, spec.shape, folder, dtype=spec.dtype)
     golden = golden_members(

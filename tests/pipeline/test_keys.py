@@ -24,7 +24,7 @@ def sources(model: str, **settings: Any) -> set[str]:
 
 @pytest.mark.parametrize(
     ("model", "dataset"),
-    [("digits_transfer", "digits"), ("diabetes", "csv"), ("languages", "text_csv")],
+    [("digits_source", "digits"), ("wine_imbalanced", "csv"), ("languages", "text_csv")],
 )
 def test_reading_recipes_and_what_only_tells_is_in_no_key(model: str, dataset: str) -> None:
     found = sources(model, data__dataset=dataset)
@@ -41,5 +41,5 @@ def test_reading_recipes_and_what_only_tells_is_in_no_key(model: str, dataset: s
 
 def test_processes_are_started_by_code_that_counts_where_there_are_several() -> None:
     several = {"pipeline/torchrun.py", "pipeline/worker.py"}
-    assert not sources("digits") & several
-    assert sources("digits", fit__processes=2) >= several
+    assert not sources("digits_source") & several
+    assert sources("digits_source", fit__processes=2) >= several

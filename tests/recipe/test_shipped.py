@@ -24,7 +24,7 @@ def test_another_processor_keeps_the_promised_metric(name: str) -> None:
     assert study is not None
     metric = MAIN_METRIC[recipe.task]
     values = [found[metric] for found in study.variants[0].metrics]
-    promised = recipe.fit.minimum_metric
+    promised = recipe.training.minimum_metric
     assert isinstance(promised, float), "a shipped recipe promises something"
     assert len(values) >= 5
     assert promised <= fmean(values) - 4 * stdev(values)

@@ -22,7 +22,7 @@ from marwright.training.models.mlp import build
 from marwright.training.paired import interval
 from marwright.training.preprocess import fit_preprocess
 from marwright.training.record import Classified, TrainReport
-from marwright.training.run import learn, train
+from marwright.training.run import Ready, learn, train
 from marwright.training.scores import classified
 from marwright.training.types import NOTHING, Meta, Opened, read_meta
 from tests.training.conftest import (
@@ -197,7 +197,8 @@ def learned(network: nn.Module, samples, recipe: Recipe, out: Path) -> Meta:
     splits = splits_by_place(samples, train=100)
     spec = fit_preprocess(recipe, splits)
     opened = Opened(splits=splits, faults=(), duplicates=duplicates(splits), learned=NOTHING)
-    return learn(network, opened, spec, recipe, out).meta
+    ready = Ready(network=network, opened=opened, spec=spec, start=None)
+    return learn(ready, recipe, Path(), out).meta
 
 
 def imbalanced():

@@ -19,8 +19,8 @@ from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Fit, Recipe
 from marwright.training.data import open_dataset
 from marwright.training.fit import fit
+from marwright.training.fitted import Fitted
 from marwright.training.loop.batches import Split, Tensors
-from marwright.training.loop.run import Fitted
 from marwright.training.machine import set_determinism
 from marwright.training.metrics import Evaluation, evaluate
 from marwright.training.model import build_model

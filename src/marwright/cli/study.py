@@ -38,7 +38,7 @@ def study_models(recipes: dict[str, Recipe], layout: Layout, *, jobs: int) -> in
             report = study(
                 recipe, layout.root, parents, shown.progress,
                 key=study_key(recipe, layout), jobs=jobs,
-                environment=step_environment(recipe.fit.threads),
+                environment=step_environment(recipe.training.threads),
                 before=partial(try_export, log),
             )  # fmt: skip
             shown.done(f"{report.samples} test samples")

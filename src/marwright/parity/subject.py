@@ -70,7 +70,7 @@ def subject_of(
         kept=tuple(_groups(kept, recipe.name, domain)),
         targets=targets_of(samples, splits.test, spec).numpy(),
         recorded=meta.metrics.get(metric),
-        baseline=None if recipe.fit.minimum_metric == ANY else meta.baseline.get(metric),
+        baseline=None if recipe.training.minimum_metric == ANY else meta.baseline.get(metric),
         losses=load_losses(checkpoint),
         spec=spec,
         labels=tuple(meta.labels),

@@ -72,7 +72,8 @@ class KeyMaker:
         parts: Parts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
         declared = canonical(recipe)
         for section in step.sections:
-            parts |= {f"recipe {k}": v for k, v in _flat(section, declared).items()}
+            found = _flat(recipe.key(section), declared)
+            parts |= {f"recipe {k}": v for k, v in found.items()}
         parts |= {f"input {name}": sha for name, sha in inputs.items()}
         run = self._sources.closure([f"{step.module.replace('.', '/')}.py", *step.sources(recipe)])
         parts |= {f"source {path}": source.digest for path, source in run.files.items()}
@@ -89,7 +90,7 @@ class KeyMaker:
         if step.reads_data:
             parts |= {f"data {path}": self._data.digest(path) for path in recipe.data.read_files}
         if step.on_device:
-            parts["device"] = device_class(recipe.fit.device)
+            parts["device"] = device_class(recipe.training.device)
         return parts
 
     def _distribution(self, module: str) -> str:

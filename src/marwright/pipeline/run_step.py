@@ -176,7 +176,7 @@ def _run_child(
     with log.open("wb") as log_file, os.fdopen(read_end, encoding="utf-8") as events:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "marwright.pipeline.child", str(write_end)],
-            cwd=root, env=step_environment(recipe.fit.threads), stdin=subprocess.PIPE,
+            cwd=root, env=step_environment(recipe.training.threads), stdin=subprocess.PIPE,
             stdout=log_file, stderr=log_file, pass_fds=(write_end, lock),
         )  # fmt: skip
         os.close(write_end)

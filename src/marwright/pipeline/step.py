@@ -30,7 +30,8 @@ def _always(_: Recipe) -> bool:
 class Step:
     """A step, as its key sees it. All of it is torch-free; the work is `run` in the same module.
 
-    sections: what it reads of the recipe, as `section` or `section.key`.
+    sections: what it reads of the recipe, as `section` or `section.key`; `training` is `[fit]` or
+        `[train]`.
     judged_by: what of the sections only decides whether what it made will do: what it goes on from
         after a failure, and what it made, is worth as much with another value.
     inputs: outputs of earlier steps that it reads, by file name.

@@ -47,7 +47,7 @@ def try_export(job: Job, network: nn.Module, spec: PreprocessSpec, outputs: int)
     key = _key(job, spec, outputs)
     if passed.exists() and passed.read_text(encoding="utf-8") == key:
         return
-    job.progress(0, job.recipe.fit.epochs, "trying the export of the untrained network")
+    job.progress(0, 1, "trying the export of the untrained network")
     refuse_unexportable(job.recipe, network, spec)
     write_bytes(passed, key.encode())
 

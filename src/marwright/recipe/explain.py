@@ -35,8 +35,8 @@ def explain(message: str, raw: Mapping[str, Any]) -> str:
         reason += ": put it in quotes"
     if "matching regex" in reason and keys == ["model", "factory"]:
         reason = (
-            "is a module of train/models/, torchvision/<architecture>, or a Python file in a "
-            "folder of the project, as user/net.py"
+            "is one of the engine's networks, torchvision/<architecture>, or a Python file of the "
+            "project, as train/net.py"
         )
     shown = f" (it says {SHORT.repr(value)})" if keys and not isinstance(value, Mapping) else ""
     reason = (reason[0].lower() + reason[1:]).replace("`object`", "a table")
@@ -87,7 +87,7 @@ def key_of(keys: list[str]) -> str:
 
 
 _SECTIONS = frozenset(
-    {"data", "preprocess", "augment", "model", "transfer", "fit", "export", "parity",
+    {"data", "preprocess", "augment", "model", "transfer", "fit", "train", "export", "parity",
      "postprocess", "serve", "study"}
 )  # fmt: skip
 _KINDS = {"image": ImagePreprocess, "table": TablePreprocess, "text": TextPreprocess}
@@ -100,7 +100,9 @@ def _section_type(keys: list[str], raw: Mapping[str, Any]) -> Any:
         section = raw.get("preprocess")
         kind = section.get("kind") if isinstance(section, Mapping) else None
         return _KINDS.get(str(kind), ImagePreprocess)
-    return next((f.type for f in msgspec.structs.fields(Recipe) if f.name == keys[0]), Recipe)
+    kind = next((f.type for f in msgspec.structs.fields(Recipe) if f.name == keys[0]), Recipe)
+    # A section that may be absent is its type, or None.
+    return next((one for one in get_args(kind) if hasattr(one, "__struct_fields__")), kind)
 
 
 def _fields(keys: list[str], raw: Mapping[str, Any]) -> list[str]:

@@ -50,11 +50,13 @@ def check_files(recipe: Recipe, path: Path) -> None:
             except ValueError as error:
                 raise RecipeError(f"{shown(path)}: {key}: {error}") from None
     handler_file, load, build = recipe.serve.file, recipe.data.load, recipe.model.build
-    places = (
+    places = [
         ("[serve] handler", handler_file),
         ("[model] factory", build.file),
         ("[data] dataset", load.file),
-    )
+    ]
+    if recipe.train is not None:
+        places.append(("[train] script", recipe.train.run.file))
     for key, file in places:
         module = place(file, root)
         if not module.is_file():
@@ -72,6 +74,8 @@ def check_files(recipe: Recipe, path: Path) -> None:
     check_params(
         path, "model.params", recipe.model.arguments, function_of(path, "[model] factory", build)
     )
+    if recipe.train is not None:
+        function_of(path, "[train] script", recipe.train.run)
     if (parent := recipe.model.parent) is not None:
         _check_parent(path, recipe.name, parent)
 

@@ -12,6 +12,7 @@ from marwright.recipe.errors import RecipeError
 from marwright.recipe.paths import root_of, shown
 from marwright.recipe.regular import MOST_TEXT, read_regular
 from marwright.recipe.suggest import suggestion
+from marwright.recipe.syntax import syntax_tree
 
 # TorchServe falls back to its own handler of the same name on any ImportError inside ours.
 STOCK_HANDLERS = frozenset(
@@ -29,7 +30,7 @@ def _parsed(path: Path, key: str, file: str) -> ast.Module:
     """
     source = place(file, root_of(path))
     try:
-        return ast.parse(read_regular(source, MOST_TEXT), filename=source.name)
+        return syntax_tree(read_regular(source, MOST_TEXT), source.name)
     except OSError as error:
         raise RecipeError(f"{shown(path)}: {key}: {file}: {error.strerror}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

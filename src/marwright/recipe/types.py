@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from marwright.project import ENGINES_NAME, OWN_NAME, Named, named
+from marwright.project import ENGINES_NAME, OWN_NAME, PACKAGE, Named, named
 from marwright.recipe.labels import SUFFIXES, file_of
 from marwright.runtime.spec import ImageFit, Interpolation
 
@@ -52,9 +52,12 @@ _TASKS_OF: dict[str, tuple[Task, ...]] = {
 
 # What a study calls the recipe as it is, and what it sets itself.
 OWN = "as declared"
-_STUDYS_OWN = ("fit.seed", "fit.minimum_metric", "fit.processes")
-# What training reads of a recipe.
-TRAINED_SECTIONS = ("task", "data", "preprocess", "augment", "model", "transfer", "fit")
+_STUDYS_OWN = (
+    "fit.seed", "fit.minimum_metric", "fit.processes", "train.seed", "train.minimum_metric",
+)  # fmt: skip
+# What training reads of a recipe. `training` is the section that says who trains: `[fit]` or
+# `[train]`, as the recipe has it.
+TRAINED_SECTIONS = ("task", "data", "preprocess", "augment", "model", "transfer", "training")
 
 
 def _about(text: str) -> Meta:
@@ -322,6 +325,15 @@ class Transfer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError('unfreeze_every has nothing to unfreeze: set freeze = "body"')
 
 
+MinimumMetric = Annotated[
+    float | Literal["any"] | None,
+    _about(
+        "The build stops when the test metric is below this; in any case when it is not above its "
+        "baseline, unless this is any"
+    ),
+]
+
+
 class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[fit]`: how the weights are found."""
 
@@ -385,13 +397,7 @@ class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     patience: Annotated[
         Positive, _about("Epochs without a better validation loss before training stops")
     ] = 10
-    minimum_metric: Annotated[
-        float | Literal["any"] | None,
-        _about(
-            "The build stops when the test metric is below this; in any case when it is not above "
-            "its baseline, unless this is any"
-        ),
-    ] = None
+    minimum_metric: MinimumMetric = None
 
     def __post_init__(self) -> None:
         if self.accumulate > self.batch_size:
@@ -415,6 +421,37 @@ class Fit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup = {self.warmup:g} leaves nothing of {self.epochs} epochs")
+
+
+class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[train]`: a training script of your own, in place of `[fit]`."""
+
+    script: Annotated[
+        str,
+        Meta(pattern=rf"^({OWN_NAME})$"),
+        _about(
+            "A file of your own with a `train(job)` function, as in train/digits.py, "
+            "train/digits.py:train or package.module:train"
+        ),
+    ]
+    params: Annotated[
+        dict[str, Param | list[Param]], _about("What the script reads as `job.params`")
+    ] = {}
+    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("Of all chance before `train` begins")] = 0
+    threads: Annotated[
+        Positive, _about("CPU threads; they change the last bits of the weights")
+    ] = 1
+    minimum_metric: MinimumMetric = None
+
+    @property
+    def device(self) -> Literal["auto"]:
+        """A GPU where there is one."""
+        return "auto"
+
+    @property
+    def run(self) -> Named:
+        """The function that trains."""
+        return named(self.script, "", "train")
 
 
 class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -542,12 +579,12 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 section = name.partition(".")[0]
                 if name in _STUDYS_OWN:
                     raise ValueError(f'variant "{variant}": {name} is set by the study itself')
-                if section not in TRAINED_SECTIONS:
+                sections = [*TRAINED_SECTIONS[:-1], "fit", "train"]
+                if section not in sections:
                     raise ValueError(
-                        f'variant "{variant}": {name}: training reads of '
-                        f"{', '.join(TRAINED_SECTIONS)}"
+                        f'variant "{variant}": {name}: training reads of {", ".join(sections)}'
                     )
-                if isinstance(value, dict) and name in TRAINED_SECTIONS:
+                if isinstance(value, dict) and name in sections:
                     raise ValueError(
                         f'variant "{variant}": write "{name}.{next(iter(value), "…")}" = …, in '
                         "quotes"
@@ -569,6 +606,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Model
     transfer: Transfer = Transfer()
     fit: Fit = Fit()
+    train: Script | None = None
     export: Export = Export()
     parity: Parity = Parity()
     postprocess: Postprocess = Postprocess()
@@ -600,6 +638,17 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 '[model] init_labels = "same" needs [data] labels, which say in which order they '
                 "are"
             )
+        if self.train is not None:
+            for section, value, default in (
+                ("fit", self.fit, Fit()),
+                ("augment", self.augment, Augment()),
+                ("transfer", self.transfer, Transfer()),
+            ):
+                if value != default:
+                    raise ValueError(
+                        f"[{section}] is of the engine's own training, and [train] script trains "
+                        f"this model: remove [{section}], or [train]"
+                    )
         if self.augment != Augment() and kind != "image":
             raise ValueError(f"[augment] changes images, and this is a {kind}: remove it")
         if self.fit.imbalance != "none" and self.task != "classification":
@@ -616,6 +665,27 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     f"[export] dynamic {axis} = [{least}, {most}] does not hold [preprocess] "
                     f"{axis} = {size}"
                 )
+
+    @property
+    def training(self) -> Fit | Script:
+        """What says who trains it, and from which seed."""
+        return self.train or self.fit
+
+    @property
+    def training_section(self) -> Literal["fit", "train"]:
+        """The section that `training` is."""
+        return "train" if self.train else "fit"
+
+    @property
+    def trainer(self) -> str:
+        """The engine's source file that finds the weights: its loop, or what runs a script."""
+        return f"{PACKAGE}training/{'script' if self.train else 'fit'}.py"
+
+    def key(self, name: str) -> str:
+        """Return the key that `training` or `training.…` stands for, as in `fit.seed`."""
+        section, _, rest = name.partition(".")
+        own = self.training_section if section == "training" else section
+        return f"{own}.{rest}" if rest else own
 
     @property
     def dynamic_axes(self) -> dict[int, tuple[str, int, int]]:

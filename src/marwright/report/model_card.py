@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def model_section(report: TrainReport, recipe: Recipe) -> Section:
     """Return the model's card, after Mitchell et al., Model Cards for Model Reporting (2019)."""
     # What later epochs trained was not kept.
-    trained = max(epoch.stages for epoch in report.epochs[: report.best_epoch])
-    stages = report.model.stages
+    stages, kept = report.model.stages, report.epochs[: report.best_epoch]
+    trained = max((epoch.stages for epoch in kept), default=len(stages))
     body = render(
         MODEL,
         recipe=recipe,

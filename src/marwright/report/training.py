@@ -25,19 +25,27 @@ def training_section(report: TrainReport) -> Section:
     """Sum up a training: metrics on the test split, curves, its start, events and environment."""
     epochs = report.epochs
     main, _ = metric_words(MAIN_METRIC[report.task])
+    metric = _told(report, "metric")
     body = render(
         TRAINING,
         report=report,
         metrics=[*_metrics(report)],
         main=main,
         loss=_loss_curves(report),
-        metric=_metric_curve(report, main),
-        lower=any(epoch.metric < _LOWEST for epoch in epochs),
+        metric=_metric_curve(report, main) if metric else None,
+        lower=any(value < _LOWEST for value in metric),
         rate=_rate_curve(report),
         changes=[*changes(epochs)],
-        stages=[epochs[0].stages, epochs[-1].stages],
+        stages=[epochs[0].stages, epochs[-1].stages] if epochs else [],
+        selected=bool(_told(report, "validation_loss")),
     )
     return Section(title="Training", anchor="training", body=body)
+
+
+def _told(report: TrainReport, name: str) -> list[float]:
+    """Return a value of each epoch, or nothing: a script of one's own need not tell it."""
+    values = [getattr(epoch, name) for epoch in report.epochs]
+    return [] if None in values else values
 
 
 def _metrics(report: TrainReport) -> Iterator[tuple[str, float, float | None, str]]:
@@ -51,20 +59,26 @@ def _metrics(report: TrainReport) -> Iterator[tuple[str, float, float | None, st
         yield title, value, report.baseline.get(name), about
 
 
-def _loss_curves(report: TrainReport) -> Markup:
-    training = [epoch.train_loss for epoch in report.epochs]
-    validation = [epoch.validation_loss for epoch in report.epochs]
-    label = (
-        f"Loss by epoch: of training from {number(training[0])} to {number(training[-1])}; of "
-        f"validation from {number(validation[0])} to {number(validation[-1])}, "
-        f"{number(min(validation))} at best"
-    )
-    lines = [Curve(values=training), Curve(values=validation, color=SECOND, style="--")]
+def _loss_curves(report: TrainReport) -> Markup | None:
+    training, validation = (_told(report, name) for name in ("train_loss", "validation_loss"))
+    labels, lines = [], []
+    if training:
+        labels.append(f"of training from {number(training[0])} to {number(training[-1])}")
+        lines.append(Curve(values=training))
+    if validation:
+        labels.append(
+            f"of validation from {number(validation[0])} to {number(validation[-1])}, "
+            f"{number(min(validation))} at best"
+        )
+        lines.append(Curve(values=validation, color=SECOND, style="--"))
+    if not lines:
+        return None
+    label = f"Loss by epoch: {'; '.join(labels)}"
     return curves(lines, report.epochs, report.best_epoch, "loss", "training-loss", label)
 
 
 def _metric_curve(report: TrainReport, main: str) -> Markup:
-    values = [epoch.metric for epoch in report.epochs]
+    values = _told(report, "metric")
     label = (
         f"{main} on the validation split by epoch: from {number(values[0])} to "
         f"{number(values[-1])}, {number(max(values))} at most"
@@ -74,8 +88,9 @@ def _metric_curve(report: TrainReport, main: str) -> Markup:
     return curves([line], report.epochs, report.best_epoch, named, "training-metric", label)
 
 
-def _rate_curve(report: TrainReport) -> Markup:
-    rates = [epoch.learning_rate for epoch in report.epochs]
+def _rate_curve(report: TrainReport) -> Markup | None:
+    if not (rates := _told(report, "learning_rate")):
+        return None
     label = (
         f"Learning rate by epoch: from {number(rates[0])} to {number(rates[-1])}, "
         f"{number(max(rates))} at most"

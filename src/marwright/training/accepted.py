@@ -60,19 +60,20 @@ def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
     Its first clause says why in short. `samples` are those of the test split. Written so that NaN
     does not pass.
     """
-    wanted, name = recipe.fit.minimum_metric, MAIN_METRIC[recipe.task]
+    wanted, name = recipe.training.minimum_metric, MAIN_METRIC[recipe.task]
+    section = f"[{recipe.training_section}]"
     if wanted == ANY:
         return ""
     value, baseline = found.metrics.get(name, float("nan")), found.baseline.get(name)
     if wanted is not None and not value >= round(float(wanted), DIGITS):
         return (
-            f"{name} {value:.4f} on the test split, below [fit] minimum_metric = {wanted:g}"
+            f"{name} {value:.4f} on the test split, below {section} minimum_metric = {wanted:g}"
             f"{'' if baseline is None else f'; its baseline is {baseline:.4f}'}"
         )
     if baseline is None or found.gain is None:
         return (
             f"{name} {value:.4f} on the test split, and its baseline was not measured: train it "
-            f'again, or set [fit] minimum_metric = "{ANY}"'
+            f'again, or set {section} minimum_metric = "{ANY}"'
         )
     low, high = found.gain
     if low > 0 and value > baseline:
@@ -89,5 +90,5 @@ def refusal(recipe: Recipe, found: Figures, samples: int) -> str:
     return (
         f"{what}: {always} has that, and the 95 % interval of the difference is {low:+.4f} to "
         f"{high:+.4f} on {samples} test samples; {small}train it longer or otherwise, "
-        f'or set [fit] minimum_metric = "{ANY}" to ship it all the same'
+        f'or set {section} minimum_metric = "{ANY}" to ship it all the same'
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from marwright.recipe.types import Recipe
     from marwright.training.accepted import Measured
-    from marwright.training.loop.run import Fitted
+    from marwright.training.fitted import Fitted
     from marwright.training.metrics import Evaluation
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
@@ -64,7 +64,7 @@ def save_checkpoint(
         validation_loss=round(fitted.validation_loss, 6),
         epochs=len(fitted.epochs),
         best_epoch=fitted.best_epoch,
-        seed=recipe.fit.seed,
+        seed=recipe.training.seed,
         device=fitted.device,
         splits=splits.digests(),
         split_sizes={name: len(indices) for name, indices in splits.named().items()},

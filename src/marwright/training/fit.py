@@ -7,15 +7,35 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from marwright.training.fitted import Fitted, Kept, Progress, State
 from marwright.training.loop.batches import Split
-from marwright.training.loop.run import Fitted, Run, State
+from marwright.training.loop.run import Run
 from marwright.training.metrics import named
+from marwright.training.run import Ready, tensors_of
 
 if TYPE_CHECKING:
-    from marwright.recipe.types import Recipe
+    from pathlib import Path
 
-# (epochs done, epochs at most, what to show beside the bar)
-Progress = Callable[[int, int, str], None]
+    from marwright.recipe.types import Recipe
+    from marwright.training.types import Checkpoint
+
+
+def find_weights(
+    ready: Ready,
+    recipe: Recipe,
+    root: Path,
+    progress: Progress,
+    parent: Checkpoint | None,
+    kept: Kept,
+) -> Fitted:
+    """Train by the recipe's `[fit]`."""
+    training, validation = (
+        tensors_of(name, recipe, ready.opened.splits, ready.spec)
+        for name in ("train", "validation")
+    )
+    return fit(
+        ready.network, training, validation, recipe, progress, resumed=kept.state, keep=kept.keep
+    )
 
 
 def fit(
@@ -43,11 +63,9 @@ def fit(
         run.train_epoch()
         run.evaluate(validation)
         last = run.epochs[-1]
-        progress(
-            last.number,
-            recipe.fit.epochs,
-            f"loss {last.train_loss:.4f} · validation {last.validation_loss:.4f} · "
-            f"{named(last.metric, recipe.task)}",
-        )
+        shown = f"loss {last.train_loss:.4f} · validation {last.validation_loss:.4f}"
+        if last.metric is not None:
+            shown += f" · {named(last.metric, recipe.task)}"
+        progress(last.number, recipe.fit.epochs, shown)
         keep(run.state_dict())
     return run.finish()

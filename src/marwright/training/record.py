@@ -70,14 +70,14 @@ class Start(Struct, frozen=True, kw_only=True):
 class Epoch(Struct, frozen=True, kw_only=True):
     """One epoch. `learning_rate` is that of the head, at its end; `metric` is of validation.
 
-    `stages` of the network were trained in it.
+    `stages` of the network were trained in it. A script of one's own tells what it likes.
     """
 
     number: int
-    learning_rate: float
-    train_loss: float
-    validation_loss: float
-    metric: float
+    learning_rate: float | None
+    train_loss: float | None
+    validation_loss: float | None
+    metric: float | None
     stages: int
 
 

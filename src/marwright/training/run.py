@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from marwright.project import module_name
 from marwright.recipe.errors import TrainError
 from marwright.recipe.labels import read_labels
 from marwright.recipe.types import INIT_LABELS, MAIN_METRIC
@@ -22,11 +25,10 @@ from marwright.training.card import data_card
 from marwright.training.carried import head_of
 from marwright.training.checkpoint import answers_of, outputs_of, save_checkpoint
 from marwright.training.data import open_dataset
-from marwright.training.fit import Progress, fit
+from marwright.training.fitted import Fitted, Kept, Progress
 from marwright.training.learned import read_learned
 from marwright.training.loop.augment import Augmentation
 from marwright.training.loop.batches import Images, Split, Tensors, Texts, in_order
-from marwright.training.loop.run import Fitted, State
 from marwright.training.machine import set_determinism
 from marwright.training.metrics import evaluate
 from marwright.training.model import build_model
@@ -50,34 +52,31 @@ def train(
     progress: Progress,
     *,
     parent: Checkpoint | None = None,
-    resumed: State | None = None,
-    keep: Callable[[State], None] = lambda _: None,
+    kept: Kept | None = None,
     before: Callable[[Ready], None] = lambda _: None,
 ) -> Checkpoint:
     """Train a recipe's model and write it all to `out`.
 
-    `parent` is the checkpoint of the recipe that this one starts from; for `resumed` and `keep`
-    see `fit`. `before` is called with all that the first epoch begins with, and may raise. Raises
+    `parent` is the checkpoint of the recipe that this one starts from; `kept` is what survives a
+    kill. `before` is called with all that the first epoch begins with, and may raise. Raises
     `TrainError` where the metric is below what the recipe asks for, or not above its baseline.
     """
     ready = prepare(recipe, root, parent)
     before(ready)
-    return learn(
-        ready.network, ready.opened, ready.spec, recipe, out, progress,
-        start=ready.start, resumed=resumed, keep=keep,
-    )  # fmt: skip
+    return learn(ready, recipe, root, out, progress, parent=parent, kept=kept)
 
 
 def help_train(
-    recipe: Recipe, root: Path, *, parent: Checkpoint | None = None, resumed: State | None = None
+    recipe: Recipe, root: Path, *, parent: Checkpoint | None = None, kept: Kept | None = None
 ) -> None:
     """Do this process's part of what `train` does in another, and write nothing."""
     ready = prepare(recipe, root, parent)
-    training, validation = (
-        tensors_of(name, recipe, ready.opened.splits, ready.spec)
-        for name in ("train", "validation")
-    )
-    fit(ready.network, training, validation, recipe, lambda *_: None, resumed=resumed)
+    _trainer(recipe).find_weights(ready, recipe, root, lambda *_: None, parent, kept or Kept())
+
+
+def _trainer(recipe: Recipe) -> ModuleType:
+    # By name, so that it is not followed: only the one that runs is of a training's key.
+    return import_module(module_name(recipe.trainer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +91,7 @@ class Ready:
 
 def prepare(recipe: Recipe, root: Path, parent: Checkpoint | None = None) -> Ready:
     """Seed everything, open the data, build the network and fill it with what it starts from."""
-    set_determinism(recipe.fit.seed, recipe.fit.threads)
+    set_determinism(recipe.training.seed, recipe.training.threads)
     start = None
     with together.one_before_others():
         opened = open_dataset(recipe, root, read_learned(parent.learned if parent else None))
@@ -104,30 +103,29 @@ def prepare(recipe: Recipe, root: Path, parent: Checkpoint | None = None) -> Rea
 
 
 def learn(
-    network: nn.Module,
-    opened: Opened,
-    spec: PreprocessSpec,
+    ready: Ready,
     recipe: Recipe,
+    root: Path,
     out: Path,
     progress: Progress = lambda *_: None,
     *,
-    start: Start | None = None,
-    resumed: State | None = None,
-    keep: Callable[[State], None] = lambda _: None,
+    parent: Checkpoint | None = None,
+    kept: Kept | None = None,
 ) -> Checkpoint:
-    """Fit, select on the validation split, measure once on the test split, and write it all.
+    """Find the weights, measure once on the test split, and write it all.
 
     Of a model that must not ship only the report is written, and `TrainError` says why.
     """
+    opened, spec, start = ready.opened, ready.spec, ready.start
     splits = opened.splits
-    training, validation, test = (
-        tensors_of(name, recipe, splits, spec) for name in ("train", "validation", "test")
+    fitted: Fitted = _trainer(recipe).find_weights(
+        ready, recipe, root, progress, parent, kept or Kept()
     )
-    fitted = fit(network, training, validation, recipe, progress, resumed=resumed, keep=keep)
+    test = tensors_of("test", recipe, splits, spec)
     tested = evaluate(fitted.model, in_order(test, recipe.fit), recipe.task)
     measured, details = measure(tested, splits, spec, recipe.task)
     problem = refusal(recipe, measured, len(splits.test))
-    doubt = _doubt(network, start, measured, details, splits, recipe, refused=bool(problem))
+    doubt = _doubt(ready.network, start, measured, details, splits, recipe, refused=bool(problem))
     report = TrainReport(
         task=recipe.task,
         data=data_card(opened, recipe),
@@ -213,12 +211,10 @@ def _of_start(recipe: Recipe, start: Start | None) -> list[str]:
 
 def _model_card(fitted: Fitted, recipe: Recipe) -> ModelCard:
     stages = stages_of(fitted.model)
-    # Later ones moved weights that were not kept.
-    trained = max(epoch.stages for epoch in fitted.epochs[: fitted.best_epoch])
     return ModelCard(
         factory=recipe.model.factory,
         parameters=sum(stage.size for stage in stages),
-        trained=sum(stage.trainable for stage in stages[len(stages) - trained :]),
+        trained=fitted.trained,
         stages=[stage.name for stage in stages],
     )
 
@@ -228,6 +224,6 @@ def _environment(fitted: Fitted, recipe: Recipe) -> dict[str, str]:
         "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
         **{name: version(name) for name in ("torch", "torchvision", "numpy")},
         "device": fitted.device,
-        "threads": str(recipe.fit.threads),
+        "threads": str(recipe.training.threads),
         "processes": str(recipe.fit.processes),
     }

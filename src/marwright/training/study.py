@@ -29,7 +29,11 @@ Before = Callable[[Recipe, "Ready"], None]
 def variants_of(recipe: Recipe) -> dict[str, Recipe]:
     """Return what is studied, by name: the recipe itself, then its variants, any metric allowed."""
     # Side by side are the seeds, each in one process.
-    plain = {"fit.minimum_metric": "any", "fit.processes": 1, "fit.seed": 0}
+    plain: dict[str, Any] = {
+        recipe.key("training.minimum_metric"): "any", recipe.key("training.seed"): 0,
+    }  # fmt: skip
+    if recipe.train is None:
+        plain["fit.processes"] = 1
     return {
         name: varied(recipe, {**settings, **plain})
         for name, settings in {OWN: {}, **recipe.study.variants}.items()
@@ -55,6 +59,7 @@ def study(
     minimum is a finding here, and no error. Raises `TrainError` as soon as one cannot be trained.
     """
     variants, seeds = variants_of(recipe), range(recipe.study.seeds)
+    seeded = recipe.key("training.seed")
     total = len(variants) * len(seeds)
     # A forked torch may hang: its threads do not come along.
     with ProcessPoolExecutor(
@@ -65,7 +70,7 @@ def study(
             running = {
                 name: [
                     pool.submit(
-                        _trained, canonical(varied(variant, {"fit.seed": seed})), root,
+                        _trained, canonical(varied(variant, {seeded: seed})), root,
                         parents[name],
                     )
                     for seed in seeds

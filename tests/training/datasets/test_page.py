@@ -21,7 +21,7 @@ def parameters(dataset: str) -> list[str]:
 
 
 def test_there_are_data_sets() -> None:
-    assert {"image_folder", "csv", "wine", "mnist"} <= set(DATASETS)
+    assert {"image_folder", "csv", "iris", "mnist"} <= set(DATASETS)
     assert parameters("csv")[:2] == ["target", "drop"]
 
 

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.torch
     [
         ("iris", (150, 4), ("setosa", "versicolor", "virginica"), 1),
         ("breast_cancer", (569, 30), ("malignant", "benign"), 0),
-        ("wine", (178, 13), ("class_0", "class_1", "class_2"), 0),
     ],
 )
 def test_it_is_opened(

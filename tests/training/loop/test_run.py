@@ -19,8 +19,9 @@ from marwright.recipe.errors import TrainError
 from marwright.recipe.types import Augment, Recipe, Transfer
 from marwright.runtime.spec import TextSpec
 from marwright.training.fit import fit
+from marwright.training.fitted import Fitted
 from marwright.training.loop.batches import Images, Split, Tensors, Texts
-from marwright.training.loop.run import Fitted, Run
+from marwright.training.loop.run import Run
 from marwright.training.loop.state import read_state, write_state
 from marwright.training.machine import set_determinism
 from marwright.training.models import small_cnn, text_cnn

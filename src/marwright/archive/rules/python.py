@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from marwright.recipe.syntax import syntax_tree
+
 # In bytes. Python's own parser, which cannot be stopped, takes three seconds at most for a MiB.
 MOST_SOURCE = 4 << 20
 
@@ -14,7 +16,7 @@ def parse(source: bytes, shown: str) -> ast.Module:
     Raises `ValueError` for what Python would refuse, also where it takes a compiler to notice.
     """
     try:
-        tree = ast.parse(source, filename=shown)
+        tree = syntax_tree(source, shown)
         compile(tree, shown, "exec", dont_inherit=True)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""

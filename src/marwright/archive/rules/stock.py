@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 from marwright.archive.rules.handler import STOCK, module_classes
 from marwright.archive.rules.python import MOST_SOURCE
 from marwright.recipe.regular import read_regular
+from marwright.recipe.syntax import syntax_tree
 
 # They bring what they serve, or are told by model-config.yaml.
 WITHOUT_PAYLOAD = frozenset({"trt_llm_handler", "vllm_handler"})
@@ -37,9 +37,8 @@ def stock_problems(handler: str, model_file: Path | None, payload: Path | None) 
 def _model_file_problems(handler: str, file: Path) -> list[str]:
     if "." in file.stem:
         return [f"--model-file {file}: {handler} imports it by its name, up to the first dot"]
-    classes = sorted(
-        {node.name for node in module_classes(ast.parse(read_regular(file, MOST_SOURCE)))}
-    )
+    tree = syntax_tree(read_regular(file, MOST_SOURCE), file.name)
+    classes = sorted({node.name for node in module_classes(tree)})
     if len(classes) != 1:
         found = ", ".join(classes) or "none"
         return [f"--model-file {file}: {handler} needs exactly one class in it; it has {found}"]

@@ -6,7 +6,7 @@ from marwright.pipeline.step import Job, Step, handler_file
 
 STEP = Step(
     name="answers",
-    sections=("task", "data", "preprocess", "fit.threads", "postprocess", "serve.handler",
+    sections=("task", "data", "preprocess", "training.threads", "postprocess", "serve.handler",
               "serve.batch_size", "serve.threads"),
     inputs=("meta.json", "model.pt", "model.onnx", "model.onnx.data", "model.int8.onnx",
             "parity.json"),
@@ -31,7 +31,7 @@ def run(job: Job) -> str:
         job.root,
         meta,
         open_trained_dataset(recipe, job.root, meta),
-        served_exports(job.inputs, recipe.fit.threads, meta.spec.dtype),
+        served_exports(job.inputs, recipe.training.threads, meta.spec.dtype),
         handler_options(recipe),
     )
     if not report.ok:

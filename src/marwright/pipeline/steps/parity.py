@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 STEP = Step(
     name="parity",
-    sections=("name", "task", "data", "preprocess", "model", "export", "parity", "fit.threads",
-              "fit.minimum_metric", "serve.batch_size"),
+    sections=("name", "task", "data", "preprocess", "model", "export", "parity", "training.threads",
+              "training.minimum_metric", "serve.batch_size"),
     inputs=("weights.safetensors", "losses.safetensors", "meta.json", "model.pt", "model.onnx",
             "model.onnx.data", "model.int8.onnx", "quantise.json"),
     outputs=("parity.json", "worst.safetensors"),
@@ -72,7 +72,7 @@ def _compare(job: Job, *, quick: bool) -> Outcome:
             read_inputs(job.root / kept_inputs(recipe.name)),
         ),
         recipe.parity,
-        threads=recipe.fit.threads,
+        threads=recipe.training.threads,
         quick=quick,
         repro=job.failed / "repro",
         progress=job.progress,

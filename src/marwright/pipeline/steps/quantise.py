@@ -7,7 +7,7 @@ from marwright.pipeline.step import Job, Step
 STEP = Step(
     name="quantise",
     applies=lambda recipe: recipe.export.precision == "int8",
-    sections=("task", "data", "preprocess", "fit.threads", "parity.max_metric_drop"),
+    sections=("task", "data", "preprocess", "training.threads", "parity.max_metric_drop"),
     inputs=("meta.json", "model.onnx", "model.onnx.data"),
     outputs=("model.int8.onnx", "quantise.json"),
     sources=lambda recipe: (recipe.data.file,),
@@ -31,7 +31,7 @@ def run(job: Job) -> str:
         ),
         job.out,
         limit=recipe.parity.max_metric_drop,
-        threads=recipe.fit.threads,
+        threads=recipe.training.threads,
         progress=job.progress,
     )
     if not report.ok:

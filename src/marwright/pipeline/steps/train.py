@@ -13,6 +13,8 @@ from marwright.recipe.labels import file_of
 from marwright.recipe.types import TRAINED_SECTIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from marwright.recipe.types import Recipe
     from marwright.training.run import Ready
 
@@ -47,13 +49,14 @@ def _weights(recipe: Recipe) -> tuple[str, ...]:
 
 def _sources(recipe: Recipe) -> tuple[str, ...]:
     several = _SEVERAL if recipe.fit.processes > 1 else ()
-    return (recipe.model.file, recipe.data.file, *several)
+    own = () if recipe.train is None else (recipe.train.run.file,)
+    return (recipe.model.file, recipe.data.file, recipe.trainer, *own, *several)
 
 
 STEP = Step(
     name="train",
     sections=TRAINED_SECTIONS,
-    judged_by=("fit.minimum_metric",),
+    judged_by=("fit.minimum_metric", "train.minimum_metric"),
     of_parent=_of_parent,
     outputs=(
         "weights.safetensors",
@@ -143,7 +146,7 @@ def _train(job: Job) -> int:
     from marwright.recipe.types import MAIN_METRIC
     from marwright.training import together
     from marwright.training.checkpoint import outputs_of
-    from marwright.training.loop.run import State
+    from marwright.training.fitted import Kept, State
     from marwright.training.loop.state import read_state, write_state
     from marwright.training.record import Epoch
     from marwright.training.run import help_train, train
@@ -182,17 +185,30 @@ def _train(job: Job) -> int:
     resumed = together.of_first(state)
     if resumed is not None:
         print(f"goes on after epoch {len(resumed['epochs'])}", flush=True)
+    kept = Kept(state=resumed, keep=keep, folder=_own_folder(job) if recipe.train else None)
     if together.is_first_here():
         try:
             train(
                 recipe, job.root, job.out, job.progress,
-                parent=parent, resumed=resumed, keep=keep, before=try_export,
+                parent=parent, kept=kept, before=try_export,
             )  # fmt: skip
         except TrainError:
             _keep_report(job)
             raise
     else:
-        help_train(recipe, job.root, parent=parent, resumed=resumed)
+        help_train(recipe, job.root, parent=parent, kept=kept)
     if board is not None:
         board.close()
     return len(resumed["epochs"]) if resumed is not None else 0
+
+
+def _own_folder(job: Job) -> Path:
+    """Return the folder that a script keeps things in while it trains; of this very training."""
+    from shutil import rmtree
+
+    parent = job.resume / "script"
+    folder = parent / job.key[:16]
+    if not folder.exists():
+        rmtree(parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+    return folder

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 TRAINING = """\
-<p>{{ report.epochs | length | plural('epoch') }}; the weights are those of epoch
-  {{ report.best_epoch | count }}, after which the loss on the validation split was least. On the
-  test split, which had no part in it:</p>
+<p>
+{% if report.epochs %}
+{{ report.epochs | length | plural('epoch') }};
+{%- if selected %} the weights are those of epoch {{ report.best_epoch | count }}, after which the
+  loss on the validation split was least.{% else %} the script told no validation loss, so nothing
+  says how the weights were selected.{% endif %}
+{% else %}
+The script told nothing of its epochs.
+{% endif %}
+  On the test split, which had no part in it:</p>
 <dl class="tiles">
 {% for name, value, baseline, about in metrics %}
 <div><dt>{{ name }}</dt>
@@ -16,20 +23,29 @@ TRAINING = """\
 <dd>{{ about }}</dd></div>
 {% endfor %}
 </dl>
+{% if report.epochs %}
+{% if loss or metric or rate %}
 <h3>Learning curves</h3>
 <p class="lead">The line marks the epoch whose weights were kept.
   {%- if changes %} Dotted lines stand where another number of stages begins to train:
   {{ stages[0] | plural('stage') }} at first, {{ stages[1] | count }} at last.
   {%- endif %}</p>
 <div class="plots">
+{% if loss %}
 <figure>{{ loss }}<figcaption><span class="key first"></span>training: the mean of an epoch, while
   the weights still move; <span class="key second"></span>validation (dashed): after the epoch.
 </figcaption></figure>
+{% endif %}
+{% if metric %}
 <figure>{{ metric }}<figcaption><strong>{{ main }}</strong> on the validation split.
   {%- if lower %} Values below −1 stand at −1.{% endif %}</figcaption></figure>
+{% endif %}
+{% if rate %}
 <figure>{{ rate }}<figcaption><strong>Learning rate</strong> of the head, at the end of each epoch.
 </figcaption></figure>
+{% endif %}
 </div>
+{% endif %}
 <details><summary>{{ report.epochs | length | plural('epoch') }} in numbers</summary>
 <div class="wide" tabindex="0" role="region" aria-label="Epochs in numbers">
 <table>
@@ -43,10 +59,11 @@ TRAINING = """\
 {% for epoch in report.epochs %}
 <tr>
 <th scope="row" class="number">{{ epoch.number | count }}</th>
-<td class="number">{{ epoch.train_loss | number(4) }}</td>
-<td class="number">{{ epoch.validation_loss | number(4) }}</td>
-<td class="number">{{ epoch.metric | number(4) }}</td>
-<td class="number">{{ epoch.learning_rate | number }}</td>
+<td class="number">{{ '–' if epoch.train_loss is none else epoch.train_loss | number(4) }}</td>
+{% set loss = epoch.validation_loss %}
+<td class="number">{{ '–' if loss is none else loss | number(4) }}</td>
+<td class="number">{{ '–' if epoch.metric is none else epoch.metric | number(4) }}</td>
+<td class="number">{{ '–' if epoch.learning_rate is none else epoch.learning_rate | number }}</td>
 <td class="number">{{ epoch.stages | count }}</td>
 <td>{{ '← kept' if epoch.number == report.best_epoch }}</td>
 </tr>
@@ -55,6 +72,7 @@ TRAINING = """\
 </table>
 </div>
 </details>
+{% endif %}
 <h3>Started from</h3>
 {% if report.start %}
 {% set start = report.start %}

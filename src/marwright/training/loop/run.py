@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from msgspec import structs
@@ -14,6 +14,7 @@ from torch import nn
 
 from marwright.recipe.errors import TrainError
 from marwright.training import together
+from marwright.training.fitted import Fitted, State
 from marwright.training.loop.average import averaged
 from marwright.training.loop.batches import Batches, Split, class_weights, in_order
 from marwright.training.loop.memory import is_out_of_memory, peak, release
@@ -29,24 +30,7 @@ if TYPE_CHECKING:
     from marwright.recipe.types import Recipe
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-# A value that `torch.save` writes and `torch.load(weights_only=True)` reads.
-State = dict[str, Any]
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """A trained model on the CPU in eval mode, and how training went. Epochs count from 1.
-
-    `events` are what a person should know of it besides.
-    """
-
-    model: nn.Module
-    epochs: tuple[Epoch, ...]
-    best_epoch: int
-    validation_loss: float
-    device: str
-    events: tuple[str, ...] = ()
 
 
 def _known(error: Exception) -> TrainError | None:
@@ -315,12 +299,15 @@ class Run:
     def finish(self) -> Fitted:
         """Return the network with its best weights."""
         fill(self._network, together.of_first(self._best.weights))
+        # Later epochs moved weights that were not kept.
+        moved = max(epoch.stages for epoch in self.epochs[: self._best.epoch])
         set_training(self._network, self.stages, len(self.stages), frozen=False)
         return Fitted(
             model=self._network.cpu().eval(),
             epochs=tuple(self.epochs),
             best_epoch=self._best.epoch,
             validation_loss=self._best.loss,
+            trained=sum(stage.trainable for stage in self.stages[len(self.stages) - moved :]),
             device=self.device.type,
             events=tuple(self.events),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 
 if TYPE_CHECKING:
-    from marwright.training.loop.run import State
+    from marwright.training.fitted import State
 
 
 def write_state(file: BinaryIO, key: str, state: State) -> None:

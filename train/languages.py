@@ -15,7 +15,7 @@ import numpy as np
 from babel import Locale
 from babel.dates import format_date
 
-from marwright.training.samples import TextSamples
+from marwright import TextSamples
 
 # Scripts of their own, and neighbours that are hard to tell apart.
 LANGUAGES = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from marwright.training.datasets import wine
+from tests.project.conftest import load
 
 
 def test_the_wines_are_what_their_source_says() -> None:
-    samples = wine.load()
+    samples = load("train/wine.py").load()
     assert samples.rows.shape == (178, 13)
     assert np.isfinite(samples.rows).all()
     assert samples.labels == ("class_0", "class_1", "class_2")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_wine
 
+from marwright import TableSamples
 from marwright.training.few import few
-from marwright.training.samples import TableSamples
 
 
 def load(*, learned: list[int] | None = None) -> TableSamples:
