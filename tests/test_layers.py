@@ -67,6 +67,12 @@ ARCHIVE = sorted(
     file.relative_to(ENGINE).as_posix() for file in (ENGINE / "marwright/archive").rglob("*.py")
 )
 LIGHT_ARCHIVE = [file for file in ARCHIVE if file not in WITH_TORCH]
+# Of what ships, only what runs a TorchScript payload needs torch.
+LIGHT_RUNTIME = sorted(
+    file.relative_to(ENGINE).as_posix()
+    for file in (ENGINE / "marwright/runtime").rglob("*.py")
+    if file.name != "service.py"
+)
 TORCH_FREE = (
     "marwright/__init__.py",
     "marwright/__main__.py",
@@ -77,8 +83,7 @@ TORCH_FREE = (
     "marwright/pipeline",
     "marwright/serve",
     "marwright/cli",
-    "marwright/runtime/spec.py",
-    "marwright/runtime/request.py",
+    *LIGHT_RUNTIME,
     "marwright/parity/types.py",
     "marwright/export/quantise/types.py",
     *LIGHT_ARCHIVE,

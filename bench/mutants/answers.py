@@ -29,7 +29,7 @@ from PIL import Image
 
 from marwright.runtime.classify_image import ranked_labels
 from marwright.runtime.predict_table import row_values
-from marwright.runtime.preprocess import image_tensor, table_tensor
+from marwright.runtime.preprocess import image_array, table_array
 from marwright.runtime.read import read_image, read_table, read_text
 from marwright.runtime.service import Service
 
@@ -94,27 +94,27 @@ def in_handler(
     return registered
 
 
-_ANOTHER_TENSOR = "read as another tensor than training's, off by"
+_ANOTHER_ARRAY = "read as another array than training's, off by"
 
 
-@in_handler("colour", backends=READING, says=_ANOTHER_TENSOR)
+@in_handler("colour", backends=READING, says=_ANOTHER_ARRAY)
 def colours_read_in_reverse() -> str:
     """The handler reads BGR, as OpenCV does."""
-    return "def read(body, spec): return read_image(body, spec).flip(1)"
+    return "def read(body, spec): return read_image(body, spec)[:, ::-1].copy()"
 
 
-@in_handler("residual", backends=READING, says=_ANOTHER_TENSOR)
+@in_handler("residual", backends=READING, says=_ANOTHER_ARRAY)
 def mean_of_another_model() -> str:
     """The handler normalises by a mean and a deviation that it brings along."""
     return """
 def read(body, spec):
     image = Image.open(io.BytesIO(body))
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32))[None, None] / 255
-    return (pixels - 0.1307) / 0.3081
+    pixels = np.array(image, dtype=np.float32)[None, None] / 255
+    return ((pixels - 0.1307) / 0.3081).astype(np.float32)
 """
 
 
-@in_handler("colour", backends=READING, says=_ANOTHER_TENSOR)
+@in_handler("colour", backends=READING, says=_ANOTHER_ARRAY)
 def resized_without_antialias() -> str:
     """The handler resizes as torch does by default, and training as Pillow does."""
     return """
@@ -124,50 +124,48 @@ def read(body, spec):
     size = (spec.height, spec.width)
     pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear")
     mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
-    return (pixels - mean) / std
+    return ((pixels - mean) / std).numpy()
 """
 
 
-@in_handler("colour", backends=READING, says=_ANOTHER_TENSOR)
+@in_handler("colour", backends=READING, says=_ANOTHER_ARRAY)
 def resized_by_another_filter() -> str:
     """The handler resizes by Lanczos, and training bilinearly."""
     return """
 def read(body, spec):
     image = Image.open(io.BytesIO(body)).resize((spec.width, spec.height), Image.LANCZOS)
-    return image_tensor(image, spec)[None]
+    return image_array(image, spec)[None]
 """
 
 
-@in_handler(
-    "residual", backends=READING, says=r"another tensor than training's, off by up to [6-9]"
-)
+@in_handler("residual", backends=READING, says=r"another array than training's, off by up to [6-9]")
 def pixels_not_scaled() -> str:
     """The handler does not bring pixels from 0…255 to 0…1."""
     return """
 def read(body, spec):
     pixels = np.array(Image.open(io.BytesIO(body)), dtype=np.float32)
-    return torch.from_numpy((pixels - spec.mean[0]) / spec.std[0])[None, None].float()
+    return ((pixels - spec.mean[0]) / spec.std[0])[None, None].astype(np.float32)
 """
 
 
-@in_handler("residual", backends=READING, says=r"read as torch\.float64 .*, not torch\.float32")
+@in_handler("residual", backends=READING, says=r"read as float64 .*, not float32")
 def read_in_double_precision() -> str:
     """The handler gives float64 to the model."""
-    return "def read(body, spec): return read_image(body, spec).double()"
+    return "def read(body, spec): return read_image(body, spec).astype(np.float64)"
 
 
-@in_handler("table", backends=READING, says=_ANOTHER_TENSOR)
+@in_handler("table", backends=READING, says=_ANOTHER_ARRAY)
 def columns_in_another_order() -> str:
     """The handler reads a row's values in the alphabetical order of their columns."""
     return """
 def read(body, spec):
     row = json.loads(body)
     values = [[row[name] for name in sorted(row)]]
-    return table_tensor(np.array(values, dtype=np.float64), spec)
+    return table_array(np.array(values, dtype=np.float64), spec)
 """
 
 
-@in_handler("text", backends=READING, says=f"{_ANOTHER_TENSOR} up to 1:")
+@in_handler("text", backends=READING, says=f"{_ANOTHER_ARRAY} up to 1:")
 def bytes_not_told_from_padding() -> str:
     """The handler gives the bytes themselves to the model, and training their values plus 1."""
     return "def read(body, spec): return read_text(body, spec) - 1"
@@ -198,7 +196,7 @@ def ranking_of_the_worst() -> str:
     """The handler names the least probable labels of all."""
     return """
 def answer(logits, loaded):
-    probabilities = torch.softmax(logits[0].double(), dim=0)
+    probabilities = torch.softmax(torch.from_numpy(logits[0]).double(), dim=0)
     worst = probabilities.topk(3, largest=False)
     return {"predictions": [{"label": loaded.labels[i], "probability": round(p, 6)}
                             for p, i in zip(worst.values.tolist(), worst.indices.tolist())]}
@@ -218,7 +216,8 @@ def answer(logits, loaded):
 def softmax_of_probabilities() -> str:
     """The handler applies softmax to what is a softmax already."""
     return """
-def answer(logits, loaded): return ranked_labels(logits.softmax(dim=1), loaded)
+def answer(logits, loaded):
+    return ranked_labels(torch.from_numpy(logits).softmax(dim=1).numpy(), loaded)
 """
 
 
@@ -227,7 +226,7 @@ def sigmoid_instead_of_softmax() -> str:
     """The handler takes each logit for itself."""
     return """
 def answer(logits, loaded):
-    best = torch.sigmoid(logits[0].double()).topk(3)
+    best = torch.sigmoid(torch.from_numpy(logits[0]).double()).topk(3)
     return {"predictions": [{"label": loaded.labels[i], "probability": round(p, 6)}
                             for p, i in zip(best.values.tolist(), best.indices.tolist())]}
 """
@@ -295,7 +294,7 @@ class Service(Service):
 def bad_request_is_the_servers_fault() -> str:
     """A request that is no image is answered as if the server were to blame."""
     return """
-def read(body, spec): return image_tensor(Image.open(io.BytesIO(body)), spec)[None]
+def read(body, spec): return image_array(Image.open(io.BytesIO(body)), spec)[None]
 """
 
 
@@ -307,7 +306,7 @@ def read(body, spec):
     try:
         return read_image(body, spec)
     except Exception:
-        return torch.zeros((1, *spec.shape))
+        return np.zeros((1, *spec.shape), np.float32)
 """
 
 

@@ -140,7 +140,7 @@ def order_reversed(made: Proven) -> Changes:
 
 @mutant
 def preprocessing_edited(made: Proven) -> Changes:
-    code = "exact = image_tensor\ndef image_tensor(i, spec):\n    return exact(i, spec) * 0.999\n"
+    code = "exact = image_array\ndef image_array(i, spec):\n    return exact(i, spec) * 0.999\n"
     return handler_with(made, code, "marwright/runtime/preprocess.py")
 
 

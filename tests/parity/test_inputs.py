@@ -9,7 +9,7 @@ from PIL import Image
 
 from marwright.parity.backends import Array
 from marwright.parity.inputs import Domain, Group, boundary, domain_of, drawn, other_shapes
-from marwright.runtime.preprocess import image_tensor
+from marwright.runtime.preprocess import image_array
 from marwright.runtime.spec import ImageSpec
 from tests.specs import numbers
 
@@ -43,7 +43,7 @@ def row_of(group: Group, name: str) -> Array:
 def test_pixels_go_from_black_to_white_as_the_handler_has_them() -> None:
     for colour, end in ((0, IMAGES.low), (255, IMAGES.high)):
         flat = Image.new("RGB", (8, 6), (colour, colour, colour))
-        expected = image_tensor(flat, COLOUR).numpy()
+        expected = image_array(flat, COLOUR)
         assert np.allclose(np.broadcast_to(end, (3, 6, 8)), expected, rtol=0, atol=1e-6)
     assert IMAGES.shape == (3, 6, 8)
     assert (IMAGES.low.dtype, IMAGES.high.dtype) == (np.float32, np.float32)

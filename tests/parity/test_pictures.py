@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from marwright.parity.pictures import columns, picture
-from marwright.runtime.preprocess import image_tensor, table_tensor
+from marwright.runtime.preprocess import image_array, table_array
 from marwright.runtime.spec import ImageSpec
 from tests.specs import numbers
 
@@ -40,7 +40,7 @@ def seen(png: str) -> Image.Image:
 def test_preprocessing_is_undone_to_the_pixel(channels: int) -> None:
     shape = (5, 7) if channels == 1 else (5, 7, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    row = image_tensor(Image.fromarray(pixels), spec(channels)).numpy()
+    row = image_array(Image.fromarray(pixels), spec(channels))
     assert np.array_equal(np.asarray(seen(picture(row, spec(channels)))), pixels)
 
 
@@ -64,7 +64,7 @@ def test_a_large_image_is_made_smaller_in_its_proportions(size: tuple[int, int])
 
 def test_a_row_is_in_its_own_units_by_column() -> None:
     original = np.array([[61.25, 1234567.0, 3e-6]])
-    row = table_tensor(original, TABLE).numpy()[0]
+    row = table_array(original, TABLE)[0]
     shown = columns(row, TABLE)
     assert list(shown) == ["age", "mass", "share"]
     assert list(shown.values()) == pytest.approx(original[0].tolist(), rel=1e-5)

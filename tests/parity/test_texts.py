@@ -40,7 +40,7 @@ from marwright.parity.types import Tolerance
 from marwright.parity.verdict.judge import Judge, Yardstick, in_parts
 from marwright.recipe.errors import ParityError
 from marwright.recipe.types import Parity
-from marwright.runtime.preprocess import text_tensor
+from marwright.runtime.preprocess import text_array
 from marwright.runtime.spec import TextSpec
 from marwright.training.models import text_cnn
 from tests.archive.proven import one_thread
@@ -60,7 +60,7 @@ def _one_thread() -> object:
 
 
 def rows(*texts: str) -> Array:
-    return text_tensor(texts, SPEC).numpy()
+    return text_array(texts, SPEC)
 
 
 def group(found: Array) -> Group:

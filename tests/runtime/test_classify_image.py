@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ def loaded(model: Any = None, labels: tuple[str, ...] = LABELS, **options: Any) 
 
 
 def ranked(logits: list[float], **options: Any) -> list[dict[str, Any]]:
-    return ranked_labels(torch.tensor([logits]), loaded(**options))["predictions"]
+    return ranked_labels(np.array([logits], dtype=np.float32), loaded(**options))["predictions"]
 
 
 def test_labels_are_ranked_with_their_probabilities() -> None:
@@ -53,7 +54,9 @@ def test_no_more_labels_are_given_than_there_are(top_k: int, count: int) -> None
 
 def test_five_labels_are_given_unless_the_recipe_says_otherwise() -> None:
     labels = tuple("abcdefg")
-    assert len(ranked_labels(torch.zeros(1, 7), loaded(labels=labels))["predictions"]) == 5
+    assert (
+        len(ranked_labels(np.zeros((1, 7), np.float32), loaded(labels=labels))["predictions"]) == 5
+    )
 
 
 @settings(derandomize=True, database=None, deadline=None)

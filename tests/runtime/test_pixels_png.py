@@ -102,7 +102,7 @@ def file_of(colour: int, depth: int, kind: str, interlaced: bool) -> bytes:
 def seen(body: bytes, channels: int = 3) -> Any:
     """Return what the network sees, as whole numbers `(H, W, channels)`."""
     tensor = read_image(body, image_spec(channels, (WIDTH, HEIGHT)))[0]
-    return (tensor * 255).round().int().permute(1, 2, 0).tolist()
+    return (tensor * 255).round().astype(int).transpose(1, 2, 0).tolist()
 
 
 @pytest.mark.parametrize(("colour", "depth", "kind", "interlaced"), CASES)
@@ -149,7 +149,7 @@ def test_a_key_of_sixteen_bits_is_matched_with_all_of_them() -> None:
     rows = [[(0x1234,), (0x1235,), (0x12FF,), (0x1234,)]]
     body = written(rows, depth=16, colour=0, transparent=struct.pack(">H", 0x1234))
     grey = read_image(body, image_spec(1, (4, 1)))[0] * 255
-    assert grey.round().int().tolist() == [[[255, 0x12, 0x12, 255]]]
+    assert grey.round().astype(int).tolist() == [[[255, 0x12, 0x12, 255]]]
 
 
 def test_a_file_of_eight_bits_and_its_double_of_sixteen_are_one() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from marwright.runtime import predict_table
 from marwright.runtime.predict_table import row_values
@@ -29,13 +29,13 @@ def loaded(model: Any = None, **options: Any) -> Loaded:
 
 
 def test_values_are_in_the_units_of_the_target_and_the_order_of_the_rows() -> None:
-    outputs = torch.tensor([[0.0], [1.0], [-2.0]])
+    outputs = np.array([[0.0], [1.0], [-2.0]], dtype=np.float32)
     assert row_values(outputs, loaded()) == {"predictions": [100.0, 120.0, 60.0]}
 
 
 @pytest.mark.parametrize(("decimals", "value"), [(0, 107.0), (2, 106.67), (4, 106.6667)])
 def test_values_are_rounded_as_the_recipe_says(decimals: int, value: float) -> None:
-    outputs = torch.tensor([[1 / 3]], dtype=torch.float64)
+    outputs = np.array([[1 / 3]], dtype=np.float32)
     assert row_values(outputs, loaded(decimals=decimals)) == {"predictions": [value]}
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from marwright.runtime.preprocess import image_tensor, table_tensor
+from marwright.runtime.preprocess import image_array, normalised, table_array
 from marwright.runtime.read import read_image
 from marwright.runtime.request import BadRequest
 from marwright.runtime.spec import ImageSpec
@@ -22,19 +23,19 @@ from tests.specs import numbers
 pytestmark = pytest.mark.torch
 
 
-def tensor_of(body: bytes, spec: ImageSpec) -> torch.Tensor:
+def tensor_of(body: bytes, spec: ImageSpec) -> NDArray[np.float32]:
     """Decode a file, so that its mode and metadata are those that a decoder gives."""
     image = Image.open(io.BytesIO(body))
     image.load()
-    tensor = image_tensor(image, spec)
+    tensor = image_array(image, spec)
     assert tensor.shape == spec.shape
-    assert tensor.dtype == torch.float32
+    assert tensor.dtype == np.float32
     return tensor
 
 
 def pixels(body: bytes, spec: ImageSpec) -> list[Any]:
     """Return the tensor as whole numbers from 0 to 255."""
-    return (tensor_of(body, spec) * 255).round().int().tolist()
+    return (tensor_of(body, spec) * 255).round().astype(int).tolist()
 
 
 # --- images ---------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ def pixels(body: bytes, spec: ImageSpec) -> list[Any]:
 def test_channels_height_and_width_come_in_this_order() -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((2, 1), (10, 20, 30))
-    found = torch.tensor(pixels(encoded(image), image_spec(size=(3, 2))))
+    found = np.array(pixels(encoded(image), image_spec(size=(3, 2))))
     assert found[:, 1, 2].tolist() == [10, 20, 30]
     assert found.sum() == 60
 
@@ -52,6 +53,19 @@ def test_mean_and_deviation_are_those_of_each_channel() -> None:
     spec = image_spec(mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
     tensor = tensor_of(encoded(Image.new("RGB", (4, 4), (255, 255, 255))), spec)
     assert tensor[:, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_every_pixel_is_what_torch_makes_of_it_bit_for_bit() -> None:
+    """Models that were trained on tensors are served arrays."""
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3).transpose(2, 1, 0)
+    chance = np.random.default_rng(0)
+    for _ in range(50):
+        mean, std = chance.random(3).tolist(), (0.01 + chance.random(3)).tolist()
+        made = normalised(pixels, image_spec(mean=tuple(mean), std=tuple(std)))
+        by_torch = torch.from_numpy(pixels.copy()).float() / 255.0
+        expected = (by_torch - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        assert torch.equal(torch.from_numpy(made), expected)
+        assert made.flags.c_contiguous
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -107,8 +121,8 @@ def test_exif_turns_an_image_upright(orientation: int, kind: str) -> None:
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(body)))
     assert upright.size == ((12, 8) if orientation < 5 else (8, 12))
     spec = image_spec(size=upright.size)
-    expected = torch.from_numpy(np.array(upright)).permute(2, 0, 1) / 255
-    assert torch.equal(tensor_of(body, spec), expected)
+    expected = np.array(upright, dtype=np.float32).transpose(2, 0, 1) / 255
+    assert np.array_equal(tensor_of(body, spec), expected)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +143,7 @@ def test_damaged_exif_is_no_reason_to_refuse(exif: bytes) -> None:
     assert exif in body
     plain = encoded(noise(), "JPEG")
     spec = image_spec(size=(12, 8))
-    assert torch.equal(tensor_of(body, spec), tensor_of(plain, spec))
+    assert np.array_equal(tensor_of(body, spec), tensor_of(plain, spec))
 
 
 def test_exif_that_pillow_cannot_rewrite_still_turns() -> None:
@@ -180,13 +194,13 @@ TABLE = numbers(
 
 
 def test_rows_are_standardised_column_by_column() -> None:
-    tensor = table_tensor(np.array([[3.0, 1.0], [1.0, -0.5]]), TABLE)
-    assert tensor.dtype == torch.float32
+    tensor = table_array(np.array([[3.0, 1.0], [1.0, -0.5]]), TABLE)
+    assert tensor.dtype == np.float32
     assert tensor.tolist() == [[1.0, 2.0], [0.0, -1.0]]
 
 
 def test_what_float32_cannot_hold_is_infinite_without_a_warning() -> None:
-    assert table_tensor(np.array([[1e39, -1e308]]), TABLE).tolist() == [[np.inf, -np.inf]]
+    assert table_array(np.array([[1e39, -1e308]]), TABLE).tolist() == [[np.inf, -np.inf]]
 
 
 # --- images that Pillow has opened ----------------------------------------------------------
@@ -197,16 +211,16 @@ def test_an_image_that_is_not_yet_decoded_is_read_as_in_a_request() -> None:
         [[(0x1234, 0, 0), (0x1235, 0, 0)]], depth=16, colour=2, transparent=b"\x12\x34\0\0\0\0"
     )
     lazy = Image.open(io.BytesIO(body))
-    assert torch.equal(image_tensor(lazy, image_spec(size=(2, 1))), tensor_of_request(body))
+    assert np.array_equal(image_array(lazy, image_spec(size=(2, 1))), tensor_of_request(body))
     frames = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
     later = Image.open(
         io.BytesIO(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     )
     later.seek(1)
-    assert image_tensor(later, image_spec(size=(2, 1)))[:, 0, 0].tolist() == [0.0, 0.0, 1.0]
+    assert image_array(later, image_spec(size=(2, 1)))[:, 0, 0].tolist() == [0.0, 0.0, 1.0]
 
 
-def tensor_of_request(body: bytes) -> torch.Tensor:
+def tensor_of_request(body: bytes) -> NDArray[np.float32]:
     return read_image(body, image_spec(size=(2, 1)))[0]
 
 
@@ -225,10 +239,10 @@ def tensor_of_request(body: bytes) -> torch.Tensor:
 def test_a_mode_that_no_file_has_goes_the_same_way(mode: str, colour: Any, seen: int) -> None:
     image = Image.new(mode, (4, 4), colour)
     for channels in (1, 3):
-        found = image_tensor(image, image_spec(channels)) * 255
-        assert found.round().unique().tolist() == [seen]
+        found = image_array(image, image_spec(channels)) * 255
+        assert np.unique(found.round()).tolist() == [seen]
 
 
 def test_floats_are_refused() -> None:
     with pytest.raises(BadRequest, match="floats"):
-        image_tensor(Image.new("F", (4, 4)), image_spec())
+        image_array(Image.new("F", (4, 4)), image_spec())

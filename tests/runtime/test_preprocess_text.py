@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marwright.runtime.preprocess import batched, text_bytes, text_tensor
+from marwright.runtime.preprocess import batched, text_array, text_bytes
 from marwright.runtime.request import trimmed
 from marwright.runtime.spec import IDS, PADDING, TextSpec
 
@@ -18,25 +18,25 @@ STEADY = settings(derandomize=True, database=None, deadline=None)
 
 
 def numbers(text: str, spec: TextSpec = SPEC) -> list[int]:
-    rows: list[list[int]] = text_tensor([text], spec).tolist()
+    rows: list[list[int]] = text_array([text], spec).tolist()
     return rows[0]
 
 
 def test_each_byte_is_its_value_plus_one() -> None:
-    tensor = text_tensor(["Aé"], SPEC)
-    assert tensor.dtype == torch.int64
+    tensor = text_array(["Aé"], SPEC)
+    assert tensor.dtype == np.int64
     assert tensor.tolist() == [[0x41 + 1, 0xC3 + 1, 0xA9 + 1]]
     assert numbers("\0") == [1]
     assert PADDING not in numbers("\0\0")
 
 
 def test_a_batch_is_as_long_as_its_longest() -> None:
-    assert text_tensor(["abc", "a", "ab"], SPEC).tolist() == [
+    assert text_array(["abc", "a", "ab"], SPEC).tolist() == [
         [98, 99, 100], [98, 0, 0], [98, 99, 0],
     ]  # fmt: skip
     # Never of no length, which no network takes.
-    assert text_tensor([""], SPEC).tolist() == [[0]]
-    assert text_tensor([], SPEC).shape == (0, 1)
+    assert text_array([""], SPEC).tolist() == [[0]]
+    assert text_array([], SPEC).shape == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_what_is_read_is_the_beginning(text: str, longest: int) -> None:
 
 
 def test_requests_of_several_lengths_are_joined() -> None:
-    parts = [text_tensor([text], SPEC) for text in ("a", "abcd", "ab")]
+    parts = [text_array([text], SPEC) for text in ("a", "abcd", "ab")]
     joined = batched(parts)
-    assert joined.dtype == torch.int64
-    assert torch.equal(joined, text_tensor(["a", "abcd", "ab"], SPEC))
-    assert torch.equal(batched(parts[1:2]), parts[1])
+    assert joined.dtype == np.int64
+    assert np.array_equal(joined, text_array(["a", "abcd", "ab"], SPEC))
+    assert np.array_equal(batched(parts[1:2]), parts[1])
 
 
 def test_other_samples_are_joined_as_they_are() -> None:
-    parts = [torch.randn(n, 1, 2, 3) for n in (1, 4, 2)]
-    assert torch.equal(batched(parts), torch.cat(parts))
+    parts = [np.random.default_rng(n).random((n, 1, 2, 3), np.float32) for n in (1, 4, 2)]
+    assert np.array_equal(batched(parts), np.concatenate(parts))

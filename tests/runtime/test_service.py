@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from marwright.runtime.read import read_table
@@ -44,7 +46,7 @@ class Sum(nn.Module):
         return rows.sum(dim=1, keepdim=True)
 
 
-def values(outputs: torch.Tensor, _: Loaded) -> object:
+def values(outputs: NDArray[np.float32], _: Loaded) -> object:
     return {"sums": outputs[:, 0].tolist()}
 
 
@@ -77,7 +79,7 @@ def test_a_bad_request_harms_no_neighbour() -> None:
 
 
 def test_a_fault_of_ours_is_a_500_of_that_request_alone(caplog: pytest.LogCaptureFixture) -> None:
-    def read(body: object, spec: Any) -> torch.Tensor:
+    def read(body: object, spec: Any) -> NDArray[np.float32]:
         if body == b"[9]":
             raise KeyError("seeded fault")
         return read_table(body, spec)
@@ -87,6 +89,14 @@ def test_a_fault_of_ours_is_a_500_of_that_request_alone(caplog: pytest.LogCaptur
     assert answers[2] == {"sums": [7.0]}
     assert "seeded fault" not in answers[1]["error"]
     assert "seeded fault" in caplog.text
+
+
+def test_a_tensor_that_is_read_is_a_fault_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    def read(body: object, spec: Any) -> Any:
+        return torch.from_numpy(read_table(body, spec))
+
+    assert asked(service_of(Sum(), read=read), b"[1, 2]")[1] == [500]
+    assert "`read` returned a Tensor, not a numpy array" in caplog.text
 
 
 def test_a_batch_of_bad_requests_never_reaches_the_model() -> None:
@@ -115,7 +125,7 @@ def test_half_a_surrogate_pair_in_a_name_harms_no_neighbour() -> None:
 
 
 def test_the_status_of_the_refusal_is_kept() -> None:
-    def too_large(*_: object) -> torch.Tensor:
+    def too_large(*_: object) -> NDArray[np.float32]:
         raise BadRequest("too large", 413)
 
     assert asked(service_of(Sum(), read=too_large), b"") == (
@@ -136,8 +146,8 @@ def test_an_output_that_is_not_finite_is_a_500_in_json(odd: float) -> None:
 
 
 def test_an_answer_that_is_not_finite_is_a_500_in_json() -> None:
-    def answer(outputs: torch.Tensor, _: Loaded) -> object:
-        return {"value": float(outputs[0, 0].double() * 1e308 * 10)}
+    def answer(outputs: NDArray[np.float32], _: Loaded) -> object:
+        return {"value": float(outputs[0, 0]) * 1e308 * 10}
 
     answers, statuses = asked(service_of(Sum(), answer=answer), [1, 1], [0, 0])
     assert statuses == [500, 200]
@@ -162,11 +172,11 @@ def test_half_precision_outputs_are_answered_in_full() -> None:
     service = service_of(
         lambda rows: rows[:, :1].bfloat16(), answer=lambda outputs, _: str(outputs.dtype)
     )
-    assert asked(service, [1, 1]) == (["torch.float32"], [200])
+    assert asked(service, [1, 1]) == (["float32"], [200])
 
 
 def test_torchserve_is_told_each_status_and_type(make_context: ContextMaker) -> None:
-    def read(body: object, spec: Any) -> torch.Tensor:
+    def read(body: object, spec: Any) -> NDArray[np.float32]:
         if body == b"large":
             raise BadRequest("too large", 413)
         return read_table(body, spec)

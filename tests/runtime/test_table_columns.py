@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from marwright.runtime.preprocess import table_tensor
+from marwright.runtime.preprocess import table_array
 from marwright.runtime.read import read_table
 from marwright.runtime.request import BadRequest
 from marwright.runtime.spec import TableSpec, spec_from_dict, spec_to_dict
@@ -57,7 +57,7 @@ def test_what_is_missing_is_filled_in_and_told(row: object) -> None:
 def test_a_row_of_training_is_the_row_of_a_request() -> None:
     rows = np.array([[40.0, 1.0, 3.0], [math.nan, math.nan, 1.0]])
     requests = [{"age": 40, "colour": "red", "size": 3}, {"size": 1}]
-    assert table_tensor(rows, SPEC).tolist() == read(*requests)
+    assert table_array(rows, SPEC).tolist() == read(*requests)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_training_and_serving_read_the_same_image() -> None:
     assert isinstance(spec, ImageSpec)
     for index in (0, 17, 59):
         served = read_image(samples.request(index)[0], spec)
-        assert torch.equal(served, inputs_of(samples, np.array([index]), spec))
+        assert torch.equal(torch.from_numpy(served), inputs_of(samples, np.array([index]), spec))
 
 
 def test_training_and_serving_turn_a_photograph_alike(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_training_and_serving_turn_a_photograph_alike(tmp_path: Path) -> None:
         mean=(0.5,) * 3, std=(0.25,) * 3,
     )  # fmt: skip
     served = read_image(samples.request(0)[0], spec)
-    assert torch.equal(served, inputs_of(samples, np.array([0]), spec))
+    assert torch.equal(torch.from_numpy(served), inputs_of(samples, np.array([0]), spec))
 
 
 def test_training_and_serving_read_the_same_row() -> None:
@@ -61,7 +61,7 @@ def test_training_and_serving_read_the_same_row() -> None:
     assert isinstance(spec, TableSpec)
     for index in (0, 17, 59):
         served = read_table(samples.request(index)[0], spec)
-        assert torch.equal(served, inputs_of(samples, np.array([index]), spec))
+        assert torch.equal(torch.from_numpy(served), inputs_of(samples, np.array([index]), spec))
 
 
 def test_training_and_serving_read_the_same_category() -> None:
@@ -72,7 +72,7 @@ def test_training_and_serving_read_the_same_category() -> None:
     assert isinstance(spec, TableSpec)
     for index in (0, 1, 2):
         served = read_table(samples.request(index)[0], spec)
-        assert torch.equal(served, inputs_of(samples, np.array([index]), spec))
+        assert torch.equal(torch.from_numpy(served), inputs_of(samples, np.array([index]), spec))
         assert served[0, 2:].tolist() == [float(place == index) for place in range(3)]
 
 

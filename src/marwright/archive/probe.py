@@ -46,6 +46,8 @@ class Answers:
         self.folder = folder
         self.service: Any = None
         self.module: Any = None
+        # Archives that were made before `read` and `answer` exchanged arrays.
+        self.in_tensors = False
 
     def ready(self, blobs: list[bytes]) -> dict[str, Any]:
         """Say that Python runs, and has what the worker has."""
@@ -70,7 +72,7 @@ class Answers:
         return {"names": outside(self.folder / below)}
 
     def read(self, blobs: list[bytes]) -> dict[str, Any]:
-        """Make tensors of requests."""
+        """Make a tensor of requests."""
         return {"tensor": self._read(blobs)}
 
     def _read(self, blobs: list[bytes]) -> Any:
@@ -78,10 +80,12 @@ class Answers:
 
         loaded = self.module.service.loaded
         read = [self.module.service.read(body, loaded.spec) for body in blobs]
+        self.in_tensors = isinstance(read[0], torch.Tensor)
         # Texts are of many lengths; archives that were made before there were any need not know.
         modules = [sys.modules[name] for name in _PREPROCESS if name in sys.modules]
         join = getattr(next(iter(modules), None), "batched", torch.cat)
-        return read[0] if len(read) == 1 else join(read)
+        made = read[0] if len(read) == 1 else join(read)
+        return made if self.in_tensors else torch.from_numpy(made)
 
     def run(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
         """Put a tensor through the payload."""
@@ -101,6 +105,7 @@ class Answers:
     def answer(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
         """Make an answer of an output."""
         outputs = tensor_of(blobs[0], dtype, shape)
+        outputs = outputs if self.in_tensors else outputs.numpy()
         return {"answer": self.module.service.answer(outputs, self.module.service.loaded)}
 
     def ask(self, blobs: list[bytes], types: list[str]) -> dict[str, Any]:

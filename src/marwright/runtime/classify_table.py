@@ -5,14 +5,17 @@ Answer: `{"predictions":[[{"label":"red","probability":0.9981},…],…]}`, in t
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from marwright.runtime.ranked import ranked
 from marwright.runtime.read import read_table
 from marwright.runtime.service import Loaded, Service
 
 
-def ranked_rows(logits: torch.Tensor, loaded: Loaded) -> dict[str, list[list[dict[str, object]]]]:
+def ranked_rows(
+    logits: NDArray[np.float32], loaded: Loaded
+) -> dict[str, list[list[dict[str, object]]]]:
     """Rank the labels of each row; logits are `(N, len(labels))`."""
     return {"predictions": [ranked(row, loaded) for row in logits]}
 

@@ -5,14 +5,17 @@ Answer: `{"predictions":[{"label":"fr","probability":0.9981},…]}`, most probab
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from marwright.runtime.ranked import ranked
 from marwright.runtime.read import read_text
 from marwright.runtime.service import Loaded, Service
 
 
-def ranked_labels(logits: torch.Tensor, loaded: Loaded) -> dict[str, list[dict[str, object]]]:
+def ranked_labels(
+    logits: NDArray[np.float32], loaded: Loaded
+) -> dict[str, list[dict[str, object]]]:
     """Rank the labels of one text; logits are `(1, len(labels))`."""
     return {"predictions": ranked(logits[0], loaded)}
 

@@ -1,16 +1,17 @@
-"""From samples to tensors: the one implementation that training and serving share.
+"""From samples to arrays: the one implementation that training and serving share.
 
-Training calls `image_tensor`, `table_tensor` and `text_tensor` on its samples, and
-`handlers/read.py` on what it reads from requests. An edit here retrains every model, so nothing
-else is here.
+Training calls `image_array`, `table_array` and `text_array` on its samples, and
+`runtime/read.py` on what it reads from requests. Every array is C-contiguous. An edit here
+retrains every model, so nothing else is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from marwright.runtime.images.decode import opaque
@@ -24,12 +25,12 @@ _RESAMPLING = {
 }
 
 
-def image_tensor(image: Image.Image, spec: ImageSpec) -> torch.Tensor:
-    """Turn an image into a normalised float32 tensor `(C, H, W)`."""
+def image_array(image: Image.Image, spec: ImageSpec) -> NDArray[np.float32]:
+    """Turn an image into a normalised float32 array `(C, H, W)`."""
     return normalised(image_pixels(image, spec), spec)
 
 
-def image_pixels(image: Image.Image, spec: ImageSpec) -> torch.Tensor:
+def image_pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
     """Turn an image into pixels uint8 `(C, H, W)`: upright, its channels and its size as wanted."""
     image = upright(image, spec.channels)
     if image.size != (spec.width, spec.height):
@@ -40,15 +41,17 @@ def image_pixels(image: Image.Image, spec: ImageSpec) -> torch.Tensor:
         else:
             image = image.resize(size, resampling)
     # A copy, because torch wants memory that it may write to.
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
-    return pixels.reshape(spec.height, spec.width, spec.channels).permute(2, 0, 1).contiguous()
+    pixels = np.array(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+    return pixels.transpose(2, 0, 1).copy()
 
 
-def normalised(pixels: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
+def normalised(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.float32]:
     """Scale pixels uint8 `(…, C, H, W)` to 0…1 and normalise them; returns float32."""
-    mean = torch.tensor(spec.mean, dtype=torch.float32)[:, None, None]
-    std = torch.tensor(spec.std, dtype=torch.float32)[:, None, None]
-    return (pixels.float() / 255.0 - mean) / std
+    values = pixels.astype(np.float32, order="C")
+    values /= np.float32(255)
+    values -= np.array(spec.mean, dtype=np.float32)[:, None, None]
+    values /= np.array(spec.std, dtype=np.float32)[:, None, None]
+    return values
 
 
 def upright(image: Image.Image, channels: int) -> Image.Image:
@@ -60,12 +63,12 @@ def upright(image: Image.Image, channels: int) -> Image.Image:
     return opaque(image).convert("L" if channels == 1 else "RGB")
 
 
-def table_tensor(rows: np.ndarray, spec: TableSpec) -> torch.Tensor:
+def table_array(rows: NDArray[np.float64], spec: TableSpec) -> NDArray[np.float32]:
     """Turn rows float64 `(N, columns)` into float32 `(N, features)`, infinite where it overflows.
 
     A category is its index, and what is missing is NaN.
     """
-    features: list[np.ndarray] = []
+    features: list[NDArray[Any]] = []
     with np.errstate(over="ignore"):
         for place, categories in enumerate(spec.categories):
             column = rows[:, place]
@@ -77,10 +80,10 @@ def table_tensor(rows: np.ndarray, spec: TableSpec) -> torch.Tensor:
             features.append((known - spec.center[place]) / spec.scale[place])
             if spec.optional[place]:
                 features.append(missing)
-        return torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
+        return np.stack(features, axis=1).astype(np.float32)
 
 
-def text_tensor(texts: Sequence[str], spec: TextSpec) -> torch.Tensor:
+def text_array(texts: Sequence[str], spec: TextSpec) -> NDArray[np.int64]:
     """Turn texts into int64 `(N, L)`, L that of the longest and at least 1.
 
     A number is a byte's value plus 1, and padding stands behind. A text that is too long is cut
@@ -102,24 +105,24 @@ def text_bytes(text: str, spec: TextSpec) -> bytes:
     return content[: spec.max_bytes].decode(errors="ignore").encode()
 
 
-def padded(contents: Sequence[np.ndarray]) -> torch.Tensor:
+def padded(contents: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     """Turn bytes uint8 `(length,)` each into the numbers of a batch: int64 `(N, L)`."""
     longest = max([1, *map(len, contents)])
     rows = np.full((len(contents), longest), PADDING, dtype=np.int64)
     for row, content in zip(rows, contents, strict=True):
         row[: len(content)] = content
         row[: len(content)] += 1
-    return torch.from_numpy(rows)
+    return rows
 
 
-def batched(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+def batched(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Join samples `(n, …)` of several requests; texts are padded to the longest of them."""
-    if parts[0].dtype != torch.int64:
-        return torch.cat(list(parts))
+    if parts[0].dtype != np.int64:
+        return np.concatenate(parts)
     longest = max(part.shape[1] for part in parts)
-    return torch.cat(
+    return np.concatenate(
         [
-            torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=PADDING)
+            np.pad(part, ((0, 0), (0, longest - part.shape[1])), constant_values=PADDING)
             for part in parts
         ]
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from marwright.runtime.service import Loaded
 
 
-def ranked(logits: torch.Tensor, loaded: Loaded) -> list[dict[str, object]]:
+def ranked(logits: NDArray[np.float32], loaded: Loaded) -> list[dict[str, object]]:
     """Rank the labels of one sample, most probable first; logits are `(len(labels),)`.
 
     The `top_k` option says how many; never more than there are labels.
     """
-    probabilities = torch.softmax(logits.double(), dim=0)
-    count = min(int(loaded.options.get("top_k", 5)), len(probabilities))
-    best = probabilities.topk(count)
+    exact = logits.astype(np.float64)
+    shares = np.exp(exact - exact.max())
+    probabilities = shares / shares.sum()
+    best = np.argsort(-probabilities, kind="stable")[: int(loaded.options.get("top_k", 5))]
     return [
-        {"label": loaded.labels[index], "probability": round(value, 6)}
-        for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        {"label": loaded.labels[index], "probability": round(probabilities[index].item(), 6)}
+        for index in best.tolist()
     ]

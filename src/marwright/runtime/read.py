@@ -1,6 +1,6 @@
-"""From request bodies to tensors, or a `BadRequest` that says why not.
+"""From request bodies to arrays, or a `BadRequest` that says why not.
 
-What is read ends in `handlers/preprocess.py`, as training's samples do.
+What is read ends in `runtime/preprocess.py`, as training's samples do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from marwright.runtime.images.decode import open_image
-from marwright.runtime.preprocess import image_tensor, table_tensor, text_tensor
+from marwright.runtime.preprocess import image_array, table_array, text_array
 from marwright.runtime.request import BOM, BadRequest, is_json, trimmed, word
 from marwright.runtime.spec import MAX_ROWS, ImageSpec, TableSpec, TextSpec
 
@@ -37,7 +37,7 @@ _SEND_TEXT = 'send one text in UTF-8, or JSON {"text": "…"}'
 _JSON_NAMES = {list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
 
 
-def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
+def read_image(body: object, spec: ImageSpec) -> NDArray[np.float32]:
     """Decode a request's image bytes; returns float32 `(1, C, H, W)`.
 
     Raises `BadRequest` for anything that is not a readable image within the budget of decoding.
@@ -46,10 +46,10 @@ def read_image(body: object, spec: ImageSpec) -> torch.Tensor:
         raise BadRequest("send the image's bytes as the body or as a form field")
     if not body:
         raise BadRequest("the request is empty: send the image's bytes")
-    return image_tensor(open_image(body), spec)[None]
+    return image_array(open_image(body), spec)[None]
 
 
-def read_table(body: object, spec: TableSpec) -> torch.Tensor:
+def read_table(body: object, spec: TableSpec) -> NDArray[np.float32]:
     """Read a request's rows; returns scaled float32 `(N, features)`.
 
     `body` is JSON, decoded or not: an object of columns, a list of values in the order of the
@@ -71,14 +71,14 @@ def read_table(body: object, spec: TableSpec) -> torch.Tensor:
     if len(rows) > (most := _most_rows(spec)):
         raise BadRequest(f"{len(rows)} rows in one request; at most {most} are accepted", 413)
     values = [_row_values(row, spec, number) for number, row in enumerate(rows)]
-    tensor = table_tensor(np.array(values, dtype=np.float64), spec)
-    if len(infinite := torch.nonzero(~torch.isfinite(tensor))):
+    array = table_array(np.array(values, dtype=np.float64), spec)
+    if len(infinite := np.argwhere(~np.isfinite(array))):
         number, feature = infinite[0].tolist()
         raise BadRequest(f"row {number}, column {spec.column_of(feature)}: the number is too large")
-    return tensor
+    return array
 
 
-def read_text(body: object, spec: TextSpec) -> torch.Tensor:
+def read_text(body: object, spec: TextSpec) -> NDArray[np.int64]:
     """Read a request's one text; returns int64 `(1, L)`.
 
     What begins with `{`, a byte order mark and blanks aside, is JSON and must be `{"text": "…"}`:
@@ -112,7 +112,7 @@ def read_text(body: object, spec: TextSpec) -> torch.Tensor:
         raise BadRequest(f"expected a text, got {_named(body)}: {_SEND_TEXT}")
     if problem := text_problem(body):
         raise BadRequest(f"{problem}: {_SEND_TEXT}")
-    return text_tensor([body], spec)
+    return text_array([body], spec)
 
 
 def _parsed(text: str) -> object:

@@ -1,6 +1,7 @@
 """Load once, answer batches: what every handler of ours is made of.
 
-A handler module says how a request is read and how logits become an answer, and offers TorchServe
+A handler module says how a request is read and how logits become an answer, both as numpy arrays,
+and offers TorchServe
 
     service = Service(read=..., answer=...)
     handle = service.handle
@@ -19,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from marwright.runtime.preprocess import batched
 from marwright.runtime.request import BadRequest, body_of, json_answer, json_error
@@ -47,10 +50,10 @@ class Loaded:
 # the default, of 700, looks at millions of lists again and again while they are made.
 _COLLECT = (50_000, 20, 100)
 
-# A request's body -> (n, …) of the spec's dtype, n >= 1; raises BadRequest.
-Read = Callable[[object, Any], torch.Tensor]
-# Logits (n, outputs) of one request -> a JSON-ready answer.
-Answer = Callable[[torch.Tensor, Loaded], object]
+# A request's body -> a C-contiguous array (n, …) of the spec's dtype, n >= 1; raises BadRequest.
+Read = Callable[[object, Any], NDArray[Any]]
+# Logits float32 (n, outputs) of one request -> a JSON-ready answer.
+Answer = Callable[[NDArray[np.float32], Loaded], object]
 
 
 class Service:
@@ -85,12 +88,12 @@ class Service:
         `headers` are those of each request, where they are known.
         """
         assert self.loaded is not None, "TorchServe loads the model before it sends requests"
-        inputs: dict[int, torch.Tensor] = {}
+        inputs: dict[int, NDArray[Any]] = {}
         results: dict[int, tuple[bytes, int]] = {}
         for index, fields in enumerate(data):
             try:
                 body = body_of(fields, headers[index] if headers else None)
-                inputs[index] = self.read(body, self.loaded.spec)
+                inputs[index] = self._read_one(body)
             except BadRequest as bad:
                 results[index] = (json_error(bad.status, str(bad)), bad.status)
             # A fault of ours must not take the answers of the others along.
@@ -99,17 +102,25 @@ class Service:
                 results[index] = (json_error(500, "the handler failed on this input"), 500)
         if inputs:
             with torch.inference_mode():
-                batch = batched(list(inputs.values())).to(self.loaded.device)
-                outputs = self.loaded.model(batch).float().cpu()
-            parts = torch.split(outputs, [len(part) for part in inputs.values()])
-            for index, part in zip(inputs, parts, strict=True):
+                batch = torch.from_numpy(batched(list(inputs.values()))).to(self.loaded.device)
+                outputs = self.loaded.model(batch).float().cpu().numpy()
+            ends = np.cumsum([len(part) for part in inputs.values()])
+            for index, part in zip(inputs, np.split(outputs, ends[:-1]), strict=True):
                 results[index] = self._answer_one(part)
         ordered = [results[index] for index in range(len(data))]
         return [answer for answer, _ in ordered], [status for _, status in ordered]
 
-    def _answer_one(self, outputs: torch.Tensor) -> tuple[bytes, int]:
+    def _read_one(self, body: object) -> NDArray[Any]:
         assert self.loaded is not None
-        if not bool(torch.isfinite(outputs).all()):
+        read: object = self.read(body, self.loaded.spec)
+        if not isinstance(read, np.ndarray):
+            # A tensor would be taken for an array, and texts left without their padding.
+            raise TypeError(f"`read` returned a {type(read).__name__}, not a numpy array")
+        return read
+
+    def _answer_one(self, outputs: NDArray[np.float32]) -> tuple[bytes, int]:
+        assert self.loaded is not None
+        if not np.isfinite(outputs).all():
             logger.error("the model's output holds NaN or infinity")
             return json_error(500, "the model's output is not finite for this input"), 500
         answer = self.answer(outputs, self.loaded)

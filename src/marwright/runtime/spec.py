@@ -1,8 +1,8 @@
 """What turns a request into a tensor: the fitted preprocessing, as data.
 
 Training makes one of these specs from a recipe's `[preprocess]` and the training split, the
-archive carries it as `preprocess.json`, and `handlers/preprocess.py` is the only code that turns
-inputs into tensors by it. Standard library only: recipes and the packer read this module without
+archive carries it as `preprocess.json`, and `runtime/preprocess.py` is the only code that turns
+inputs into arrays by it. Standard library only: recipes and the packer read this module without
 torch.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marwright.runtime.preprocess import image_pixels, normalised, table_tensor, text_tensor
+from marwright.runtime.preprocess import image_array, image_pixels, table_array, text_array
 from marwright.runtime.spec import ImageSpec, PreprocessSpec, TableSpec, TextSpec
 from marwright.training.samples import ImageSamples, Samples, TextSamples
 
@@ -18,17 +18,19 @@ def inputs_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec
     """
     if isinstance(samples, ImageSamples):
         assert isinstance(spec, ImageSpec)
-        return normalised(pixels_of(samples, indices, spec), spec)
+        images = [image_array(samples.image(int(index)), spec) for index in indices]
+        return torch.from_numpy(np.stack(images))
     if isinstance(samples, TextSamples):
         assert isinstance(spec, TextSpec)
-        return text_tensor([samples.texts[index] for index in indices], spec)
+        return torch.from_numpy(text_array([samples.texts[index] for index in indices], spec))
     assert isinstance(spec, TableSpec)
-    return table_tensor(samples.rows[indices], spec)
+    return torch.from_numpy(table_array(samples.rows[indices], spec))
 
 
 def pixels_of(samples: ImageSamples, indices: NDArray[np.int64], spec: ImageSpec) -> torch.Tensor:
     """Return the chosen images in the network's size, before they are normalised: uint8."""
-    return torch.stack([image_pixels(samples.image(int(index)), spec) for index in indices])
+    pixels = [image_pixels(samples.image(int(index)), spec) for index in indices]
+    return torch.from_numpy(np.stack(pixels))
 
 
 def targets_of(samples: Samples, indices: NDArray[np.int64], spec: PreprocessSpec) -> torch.Tensor:

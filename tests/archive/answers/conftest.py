@@ -26,7 +26,7 @@ def handler(
 
     def add(code: str = "", *, read: str = "read_image", answer: str = "ranked_labels") -> str:
         Path("handlers", "strange.py").write_text(
-            "import torch\n"
+            "import numpy as np\nimport torch\n"
             "from marwright.runtime.classify_image import ranked_labels\n"
             "from marwright.runtime.predict_table import row_values\n"
             "from marwright.runtime.read import read_image, read_table\n"

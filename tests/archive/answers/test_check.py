@@ -81,7 +81,9 @@ def test_close_calls_are_no_alarm(proven_image: Proven) -> None:
 def test_a_handler_may_compute_its_softmax_in_float32(
     proven_image: Proven, handler: Callable[..., str]
 ) -> None:
-    code = "def single(logits, loaded):\n    return ranked_labels(logits.float(), loaded)\n"
+    code = (
+        "def single(logits, loaded):\n    return ranked_labels(logits.astype(np.float32), loaded)\n"
+    )
     assert checked(proven_image, handler(code, answer="single")).ok
 
 
@@ -145,16 +147,20 @@ def test_the_export_whose_answers_are_wrong_is_named(
 @pytest.mark.parametrize(
     ("read", "problem"),
     [
-        ("read_image(body, spec) * (255 / 256)", "read as another tensor than training's, off by"),
-        ("read_image(body, spec).flip(-1)", "read as another tensor than training's, off by"),
-        ("read_image(body, spec) + 1e-6", "read as another tensor than training's, off by"),
-        ("read_image(body, spec).double()", "read as torch.float64 (1, 1, 8, 8), not torch.float3"),
-        ("read_image(body, spec)[0]", "read as torch.float32 (1, 8, 8), not torch.float32 (1, 1,"),
-        ("read_image(body, spec)[:, :, 1:]", "read as torch.float32 (1, 1, 7, 8), not torch"),
+        ("read_image(body, spec) * (255 / 256)", "read as another array than training's, off by"),
+        ("read_image(body, spec)[..., ::-1]", "read as another array than training's, off by"),
+        ("read_image(body, spec) + 1e-6", "read as another array than training's, off by"),
+        ("read_image(body, spec).astype(float)", "read as float64 (1, 1, 8, 8), not float32"),
+        ("read_image(body, spec)[0]", "read as float32 (1, 8, 8), not float32 (1, 1,"),
+        ("read_image(body, spec)[:, :, 1:]", "read as float32 (1, 1, 7, 8), not float"),
         ("int('pixels')", "cannot be read: ValueError: invalid literal for int()"),
-        ("read_image(body, spec).tolist()", "read as a list, not a tensor"),
+        ("read_image(body, spec).tolist()", "read as a list, not a numpy array"),
+        ("torch.from_numpy(read_image(body, spec))",
+         "read as a Tensor, not a numpy array: return `tensor.numpy()`"),
+        ("read_image(body, spec).T.copy().T",
+         "read as an array with gaps: return `np.ascontiguousarray(array)`"),
     ],
-)
+)  # fmt: skip
 def test_a_request_that_is_read_otherwise_than_in_training_is_named(
     proven_image: Proven, handler: Callable[..., str], read: str, problem: str
 ) -> None:
@@ -196,7 +202,7 @@ def test_a_handler_that_answers_what_is_no_request_is_named(
         "    try:\n"
         "        return read_image(body, spec)\n"
         "    except BadRequest:\n"
-        "        return torch.zeros(1, 1, 8, 8)\n"
+        "        return np.zeros((1, 1, 8, 8), np.float32)\n"
     )
     assert said(checked(proven_image, handler(code, read="read"))) == (
         "model.onnx: a request that is none is answered with 200, not with a 4xx"

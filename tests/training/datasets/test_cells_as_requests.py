@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from marwright.runtime.preprocess import table_tensor, text_tensor
+from marwright.runtime.preprocess import table_array, text_array
 from marwright.runtime.read import read_table, read_text, text_problem
 from marwright.runtime.request import is_json, trimmed
 from marwright.runtime.spec import TableSpec, TextSpec
@@ -54,12 +54,12 @@ def test_a_cell_and_a_request_are_one_text(
     if text_problem(text):
         assert len(samples.texts) == 2 and samples.faults[0].what == "words is missing"
         return
-    trained = text_tensor(samples.texts[1:2], SPEC)
-    assert torch.equal(trained, read_text({"text": text}, SPEC))
+    trained = text_array(samples.texts[1:2], SPEC)
+    assert np.array_equal(trained, read_text({"text": text}, SPEC))
     if not is_json(text):
-        assert torch.equal(trained, read_text(text.encode(), SPEC))
+        assert np.array_equal(trained, read_text(text.encode(), SPEC))
     sent, _ = samples.request(1)
-    assert torch.equal(trained, read_text(sent, SPEC))
+    assert np.array_equal(trained, read_text(sent, SPEC))
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=100)
@@ -84,7 +84,7 @@ def test_a_cell_and_a_request_are_one_category(
         fill=(0.0,), center=(0.0,), scale=(1.0,), target="price", target_mean=0.0, target_std=1.0,
     )  # fmt: skip
     for place, cell in enumerate(cells, start=1):
-        trained = table_tensor(samples.rows[place : place + 1], spec)
+        trained = table_array(samples.rows[place : place + 1], spec)
         # A cell of blanks is a missing value, which JSON calls null.
         sent = [cell if trimmed(cell) else None]
-        assert torch.equal(trained, read_table(sent, spec))
+        assert np.array_equal(trained, read_table(sent, spec))

@@ -117,10 +117,10 @@ def _outputs(
 def _misread(
     service: Service, splits: Splits, chosen: NDArray[np.int64], meta: Meta
 ) -> Iterator[str]:
-    """Say where a request is read as another tensor than training made of the sample."""
+    """Say where a request is read as another array than training's tensor of the sample."""
     for index in chosen:
         body, _ = splits.samples.request(int(index))
-        expected = inputs_of(splits.samples, np.array([index]), meta.spec)
+        expected = inputs_of(splits.samples, np.array([index]), meta.spec).numpy()
         try:
             read: object = service.read(body, meta.spec)
         except BadRequest as refusal:
@@ -130,20 +130,30 @@ def _misread(
         except Exception as error:  # noqa: BLE001
             yield f"sample {index} of the test split: cannot be read: {_told(error)}"
             return
-        if not isinstance(read, torch.Tensor):
-            yield f"sample {index} of the test split: read as a {type(read).__name__}, not a tensor"
+        if not isinstance(read, np.ndarray):
+            how = ": return `tensor.numpy()`" if isinstance(read, torch.Tensor) else ""
+            yield (
+                f"sample {index} of the test split: read as a {type(read).__name__}, not a numpy "
+                f"array{how}"
+            )
             return
         if read.shape != expected.shape or read.dtype != expected.dtype:
             yield (
-                f"sample {index} of the test split: read as {read.dtype} {tuple(read.shape)}, "
-                f"not {expected.dtype} {tuple(expected.shape)}"
+                f"sample {index} of the test split: read as {read.dtype} {read.shape}, "
+                f"not {expected.dtype} {expected.shape}"
             )
             return
-        if not torch.equal(read, expected):
-            off = float((read - expected).abs().max())
+        if not np.array_equal(read, expected):
+            off = float(np.abs(read - expected).max())
             yield (
-                f"sample {index} of the test split: read as another tensor than training's, off by "
-                f"up to {off:.3g}: both must call handlers/preprocess.py"
+                f"sample {index} of the test split: read as another array than training's, off by "
+                f"up to {off:.3g}: both must call marwright.runtime.preprocess"
+            )
+            return
+        if not read.flags.c_contiguous:
+            yield (
+                f"sample {index} of the test split: read as an array with gaps: return "
+                "`np.ascontiguousarray(array)`"
             )
             return
 

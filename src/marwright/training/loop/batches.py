@@ -108,8 +108,11 @@ class Images(Split):
     def __getitem__(self, places: Sequence[int]) -> Pair:
         pixels, targets, change = self._pixels(places), self.targets[places], self._augmentation
         if change is None:
-            return normalised(pixels, self._spec), targets
-        return change.mixed(normalised(change.changed(pixels), self._spec), targets)
+            return self._normalised(pixels), targets
+        return change.mixed(self._normalised(change.changed(pixels)), targets)
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(normalised(pixels.numpy(), self._spec))
 
     def _pixels(self, places: Sequence[int]) -> torch.Tensor:
         if self._kept is not None:
@@ -130,7 +133,8 @@ class Texts(Split):
         self.lengths = [len(content) for content in contents]
 
     def __getitem__(self, places: Sequence[int]) -> Pair:
-        return padded([self._contents[place] for place in places]), self.targets[places]
+        inputs = padded([self._contents[place] for place in places])
+        return torch.from_numpy(inputs), self.targets[places]
 
 
 class ByLength(Sampler[list[int]]):
