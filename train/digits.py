@@ -10,20 +10,19 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 import marwright
 from marwright import ImageSamples, TrainJob
 
-# Of 255: what is darker is no ink, but paper or noise.
-_INK = 48
-
 
 def load() -> ImageSamples:
     """Return scikit-learn's 1,797 digits of 8×8 pixels, white on black, centred."""
     from sklearn.datasets import load_digits
+
+    # The handler's too, so that what is served is what was trained on.
+    from handlers.ink import centred
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
@@ -33,24 +32,6 @@ def load() -> ImageSamples:
         labels=tuple(str(digit) for digit in range(10)),
         names=[f"digit {number}" for number in range(len(images))],
     )
-
-
-def centred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey image `(H, W)`, white on black, cropped to its ink and padded to a square.
-
-    What is centred already stays as it is. Raises `ValueError` for an image without ink.
-    """
-    rows, columns = np.any(image > _INK, axis=1), np.any(image > _INK, axis=0)
-    if not rows.any():
-        raise ValueError("the image is blank")
-    top, bottom = np.flatnonzero(rows)[[0, -1]]
-    left, right = np.flatnonzero(columns)[[0, -1]]
-    ink = image[top : bottom + 1, left : right + 1]
-    side = max(ink.shape)
-    above, before = (side - ink.shape[0]) // 2, (side - ink.shape[1]) // 2
-    square = np.zeros((side, side), dtype=np.uint8)
-    square[above : above + ink.shape[0], before : before + ink.shape[1]] = ink
-    return square
 
 
 class Shifted(Dataset[tuple[torch.Tensor, torch.Tensor]]):

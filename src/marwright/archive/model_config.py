@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from marwright.recipe.types import Recipe
+    from marwright.recipe.types import Param, Recipe
 
 
 def model_config(recipe: Recipe) -> bytes:
@@ -30,8 +30,8 @@ def model_config(recipe: Recipe) -> bytes:
     return yaml.safe_dump(values, sort_keys=False).encode()
 
 
-def handler_options(recipe: Recipe) -> dict[str, int]:
+def handler_options(recipe: Recipe) -> dict[str, Param]:
     """Return what the recipe's handler reads from `model-config.yaml` under `handler`."""
-    if recipe.task == "classification":
-        return {"threads": recipe.serve.threads, "top_k": recipe.postprocess.top_k}
-    return {"threads": recipe.serve.threads, "decimals": recipe.postprocess.decimals}
+    own = recipe.postprocess
+    form = {"top_k": own.top_k} if recipe.task == "classification" else {"decimals": own.decimals}
+    return {"threads": recipe.serve.threads, **form, **own.params}

@@ -525,6 +525,13 @@ class Postprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     decimals: Annotated[
         int, Meta(ge=0, le=12), _about("Of the values in an answer (regression)")
     ] = 4
+    params: Annotated[
+        dict[str, Param], _about("What a handler of your own reads as `loaded.options`")
+    ] = {}
+
+    def __post_init__(self) -> None:
+        if taken := {"threads", "top_k", "decimals"} & self.params.keys():
+            raise ValueError(f"params: {min(taken)} is a key of the recipe itself: rename it")
 
 
 class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
