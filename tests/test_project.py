@@ -89,6 +89,13 @@ def test_a_file_is_loaded_although_another_has_its_folder_s_name(
             load_module("train/broken.py", two)
 
 
+def test_looking_for_a_file_runs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path, train="1 / 0\n", train__net="WHERE = 'net'\n")
+    monkeypatch.delitem(sys.modules, "train", raising=False)
+    monkeypatch.syspath_prepend(root)
+    assert load_module("train/net.py", root).WHERE == "net"
+
+
 def test_modules_are_found_in_the_root_and_the_engine_is_what_it_was(tmp_path: Path) -> None:
     """A project may have modules that are called as the engine's rooms, or as the engine."""
     root = write(
@@ -147,11 +154,11 @@ def test_a_project_is_found_from_a_folder_in_it_and_named_from_outside(
     root = write(tmp_path / "p", pyproject=OURS)
     shutil.copytree(ROOT / "archive", root / "archive")
     monkeypatch.chdir(root / "archive")
-    assert main(["list", "--model", "digits"]) == 0
+    assert main(["list", "--model", "digits_source"]) == 0
     listed = capsys.readouterr().out
     assert "digits" in listed
     monkeypatch.chdir(tmp_path)
-    assert main(["list", "--model", "digits", "--project", "p"]) == 0
+    assert main(["list", "--model", "digits_source", "--project", "p"]) == 0
     assert capsys.readouterr().out == listed
 
 

@@ -15,7 +15,19 @@ from tests.projects import ROOT
 
 pytestmark = pytest.mark.slow
 
-NOT_CODE = {"py.typed", "recipe/schema.json", "serve/log4j2.xml"}
+TEMPLATES = {
+    *(f"common/{name}" for name in (".gitignore", "Makefile", "README.md", "pyproject.toml")),
+    "common/.github/workflows/models.yml",
+    *(
+        f"{kind}/{name}"
+        for kind in ("image", "table", "text")
+        for name in ("archive/NAME.toml", "train/NAME.py", "handlers/NAME.py", "tests/test_NAME.py")
+    ),
+}
+NOT_CODE = {
+    "py.typed", "recipe/schema.json", "serve/log4j2.xml", "serve/config.properties",
+    *(f"cli/templates/{name}.in" for name in TEMPLATES),
+}  # fmt: skip
 
 
 def make_wheel(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -97,7 +98,7 @@ def load_module(path: str, root: Path) -> ModuleType:
     and then by its place.
     """
     file, name = place(path, root), module_name(path)
-    if not is_engines(path) and not _leads_to(name, file):
+    if not is_engines(path) and not _leads_to(name, file, root):
         name = re.sub(r"\W", "_", path)
         if getattr(sys.modules.get(name), "__file__", None) != str(file):
             spec = importlib.util.spec_from_file_location(name, file)
@@ -125,10 +126,22 @@ def enter(root: Path) -> None:
     sys.path[:] = [str(root), *others, str(ENGINE)]
 
 
-def _leads_to(name: str, file: Path) -> bool:
-    try:
-        spec = importlib.util.find_spec(name)
-    # A parent is no package, or cannot be imported.
-    except (ImportError, AttributeError, ValueError):
+def _leads_to(name: str, file: Path, root: Path) -> bool:
+    """Whether a name would be imported from a file below the root; nothing is run to tell."""
+    top, *inner = name.split(".")
+    if str(root) not in sys.path or top in sys.builtin_module_names:
         return False
+    # A script or a test may have imported another of that name.
+    known = sys.modules.get(top)
+    places = [getattr(known, "__file__", None), *getattr(known, "__path__", ())]
+    if known is not None and not any(
+        place is not None and Path(place).is_relative_to(root) for place in places
+    ):
+        return False
+    spec = PathFinder.find_spec(top, [str(root)])
+    for part in inner:
+        # `train.py` stands before a folder `train/` that is no package.
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(part, [*spec.submodule_search_locations])
     return spec is not None and spec.origin is not None and Path(spec.origin).samefile(file)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from marwright.cli.look import look
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.steps.report import study_key
 from marwright.recipe.load import load_recipe
@@ -170,3 +172,39 @@ def test_a_variant_that_no_recipe_could_be_is_refused(
         assert (done.returncode, message in done.stderr) == (3, True), done.stderr
     finally:
         recipe.write_text(before, encoding="utf-8")
+
+
+def test_a_look_leaves_this_process_without_the_project_s_modules(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = [*sys.path], Path.cwd()
+    recipe = load_recipe(project / "archive" / "own.toml")
+    assert look("summary", {"own": recipe}, Layout(root=project), debug=False) == 0
+    assert ([*sys.path], Path.cwd()) == before
+    assert "61 parameters" in capfd.readouterr().out
+
+
+def test_what_a_script_trains_has_no_rates_to_find(project: Path) -> None:
+    file = project / "archive" / "scripted.toml"
+    own = (project / "archive" / "own.toml").read_text(encoding="utf-8")
+    file.write_text(own.partition("[fit]")[0] + '[train]\nscript = "user/net.py:build"\n')
+    try:
+        done = pipeline(project, "lr-find", "--model", "scripted")
+        assert done.returncode == 2
+        assert "lr-find is of [fit], and user/net.py:build trains this model" in done.stderr
+        said = built(project, "summary", "--model", "scripted")
+        assert "61 parameters, trained by user/net.py:build" in said
+        assert "epoch" not in said
+    finally:
+        file.unlink()
+
+
+def test_an_error_of_a_look_is_told_as_any_other(project: Path) -> None:
+    edit(project, "user/net.py", "hidden), nn", "hiden), nn")
+    try:
+        done = pipeline(project, "summary", "--model", "own")
+    finally:
+        edit(project, "user/net.py", "hiden), nn", "hidden), nn")
+    assert done.returncode == 3
+    assert done.stderr.startswith("marwright: archive/own.toml: [model.params]: user/net.py, line")
+    assert "Traceback" not in done.stderr

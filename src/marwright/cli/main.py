@@ -43,7 +43,9 @@ _WRITING = {
     *_BUILD_HELP, "serve", "release", "keep-worst", "summary", "lr-find", "study", "parity-zoo",
 }  # fmt: skip
 # Verbs about files, which need no project.
-_ANYWHERE = {"verify", "pack", "pack-workflow", "inspect", "diff", "run", "doctor"}
+_ANYWHERE = {
+    "verify", "pack", "pack-workflow", "inspect", "diff", "run", "doctor", "new", "init",
+}  # fmt: skip
 # A gate takes up to 2 GiB; more of them at once are for a person to ask for.
 _MOST_JOBS = 4
 _INPUT_HELP = "a file, - for standard input, or JSON text"
@@ -116,6 +118,11 @@ def parser() -> argparse.ArgumentParser:
     ran = add("run", "send inputs to an archive's handler, in this process, without Java", _run)
     ran.add_argument("file", metavar="FILE", help="an archive")
     ran.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT_HELP)
+    begun = add("new", "write a project that trains, proves and serves at once", _new)
+    begun.add_argument("folder", metavar="DIR", help="a folder that is not there, or is empty")
+    _add_kind(begun)
+    added = add("init", "add what is missing to make a repository a project", _init)
+    _add_kind(added)
     release = add("release", "build everything from clean, run every gate, fill dist/", _release)
     release.add_argument("--version", required=True, metavar="V", help="as in 1.2.0")
     _add_jobs(release)
@@ -306,9 +313,9 @@ def _keep_worst(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _summary(args: argparse.Namespace, layout: Layout) -> int:
-    from marwright.cli.look import summarise_models
+    from marwright.cli.look import look
 
-    return summarise_models(_readable(args.model, layout), layout)
+    return look("summary", _readable(args.model, layout), layout, debug=args.debug)
 
 
 def _study(args: argparse.Namespace, layout: Layout) -> int:
@@ -318,9 +325,9 @@ def _study(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _lr_find(args: argparse.Namespace, layout: Layout) -> int:
-    from marwright.cli.look import find_rates
+    from marwright.cli.look import look
 
-    return find_rates(_readable(args.model, layout), layout)
+    return look("lr-find", _readable(args.model, layout), layout, debug=args.debug)
 
 
 def _zoo(args: argparse.Namespace, layout: Layout) -> int:
@@ -328,6 +335,27 @@ def _zoo(args: argparse.Namespace, layout: Layout) -> int:
 
     limits = Limits(jobs=args.jobs, threads=args.threads, memory_gib=args.memory)
     return parity_zoo(layout, args.names, limits, again=args.again)
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    from marwright.cli.new import KINDS
+
+    parser.add_argument(
+        "--kind", choices=KINDS, default="image", help="what its model reads (default: image)"
+    )
+    parser.add_argument("--name", help="of its model; without it, as the folder is called")
+
+
+def _new(args: argparse.Namespace, layout: Layout) -> int:
+    from marwright.cli.new import new
+
+    return new(Path(args.folder), args.kind, args.name)
+
+
+def _init(args: argparse.Namespace, layout: Layout) -> int:
+    from marwright.cli.new import init
+
+    return init(layout.root if args.project else Path.cwd(), args.kind, args.name)
 
 
 def _doctor(args: argparse.Namespace, layout: Layout) -> int:
