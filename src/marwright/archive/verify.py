@@ -31,8 +31,9 @@ def verify(
     of itself; only if all of that holds is it unpacked, its payload opened, its handler loaded by
     TorchServe's model loader in a process that cannot import the project, and sent its golden
     samples, and the requests of `aside`. Of a workflow, the functions of its handler are loaded so;
-    its models are elsewhere. It is unpacked below `scratch`, else where temporary files go. Raises
-    `VerifyError` when there is no such file.
+    its models are elsewhere. Without TorchServe no handler is tried, and the report says so. It is
+    unpacked below `scratch`, else where temporary files go. Raises `VerifyError` when there is no
+    such file.
     """
     timed = timed or (lambda name, seconds: None)
     aside = aside or Aside()
@@ -57,7 +58,8 @@ def verify(
                     unpacked = Unpacked(folder=folder, temporary=temporary, size=archive.size)
                     run_archive(unpacked, contents, found, aside, timed)
     claims = contents.inventory is not None and contents.inventory.proven
-    if claims and not found.problems and not found.golden:
+    untried = found.handler == "not tried"
+    if claims and not found.problems and not found.golden and not untried:
         found.problems.append(f"{GOLDEN_INDEX}: a proven archive has golden samples")
     if contents.workflow is not None:
         found.unchecked += _elsewhere(contents.workflow)
@@ -68,7 +70,8 @@ def verify(
         size=archive.size,
         members=len(archive.members),
         golden_samples=found.golden,
-        proven=claims and not found.problems,
+        handler=found.handler,
+        proven=claims and not found.problems and not untried,
         problems=lines_of(found.problems),
         unchecked=lines_of(found.unchecked),
         notes=lines_of(found.notes),
