@@ -9,6 +9,7 @@ from marwright.archive.container.budget import Exhausted
 from marwright.archive.container.open import open_archive
 from marwright.archive.container.types import Container
 from marwright.archive.contents import Contents, Workflow, read_contents
+from marwright.archive.gather import File
 from marwright.archive.manifest import Manifest
 from marwright.archive.names import lines_of
 from marwright.archive.needed import import_notes
@@ -20,7 +21,7 @@ from marwright.archive.types import GOLDEN_INDEX, VerifyReport
 
 
 def verify(
-    mar: Path,
+    mar: File,
     scratch: Path | None = None,
     timed: Timed | None = None,
     aside: Aside | None = None,
@@ -35,6 +36,7 @@ def verify(
     unpacked below `scratch`, else where temporary files go. Raises `VerifyError` when there is no
     such file.
     """
+    mar = Path(mar)
     timed = timed or (lambda name, seconds: None)
     aside = aside or Aside()
     # Also where this archive is never unpacked.
