@@ -11,8 +11,8 @@ when it is first used: this module by itself imports nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# As type checkers read it; `typing` itself takes most of the time that this would.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from marwright.archive.card import Card
     from marwright.archive.card import read_card as inspect
