@@ -71,7 +71,7 @@ def extra_row(extra: str) -> Row:
             check_torch()
     except MissingError as error:
         problem, _, fix = str(error).rpartition(": ")
-        return Row(name, "wrong", found, problem, fix)
+        return Row(name, "out of range", found, problem, fix)
     if not lacking:
         return Row(name, "complete", found)
     rest = f"without {', '.join(lacking)}: {installs(extra)}"
