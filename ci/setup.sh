@@ -222,7 +222,7 @@ write_lock() {
     [ ! -f "$lock" ] || [ -n "${UPGRADE:-}" ] || cp "$lock" "$scratch/$lock"
     say "resolving pyproject.toml for Python 3.11 to 3.13"
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml \
+        --no-emit-index-url --no-annotate --no-header --all-extras --group dev pyproject.toml \
         -o "$scratch/$lock" >/dev/null || die "uv could not resolve pyproject.toml: see its message above"
     cp "$scratch/$lock" "$lock.new"
     mv "$lock.new" "$lock"

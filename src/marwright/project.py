@@ -20,6 +20,22 @@ from types import ModuleType
 # The folder that the package lies in.
 ENGINE = Path(__file__).resolve().parent.parent
 PACKAGE = "marwright/"
+# What `import marwright` offers beside its rooms: the module that defines it, and the name there
+# where that is another one. A key follows them to there.
+OFFERED = {
+    "Card": "marwright.archive.card",
+    "ImageSamples": "marwright.training.samples",
+    "MarwrightError": "marwright.recipe.errors",
+    "Packed": "marwright.archive.types",
+    "TableSamples": "marwright.training.samples",
+    "TextSamples": "marwright.training.samples",
+    "TrainJob": "marwright.training.script",
+    "VerifyReport": "marwright.archive.types",
+    "inspect": "marwright.archive.card:read_card",
+    "pack": "marwright.archive.pack",
+    "train": "marwright.cli.script",
+    "verify": "marwright.archive.verify",
+}
 CONFIGURATION, TABLE = "pyproject.toml", "tool.marwright"
 _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 # A name of the engine's; a Python file below the project's root; a module and its function.

@@ -8,9 +8,10 @@ import pytest
 
 from marwright.archive.rules.imports import CERTAIN, HANDLED, MAYBE
 from marwright.archive.sources import Closure, SourceReader
-from marwright.pipeline.keys import _DISTRIBUTIONS, installed_versions
+from marwright.pipeline.keys import installed_versions
 from marwright.project import ENGINE
 from marwright.recipe.errors import PackError
+from marwright.recipe.extras import DISTRIBUTIONS
 from tests.archive.test_sources import ONE, PACKAGE, files_of, project
 from tests.archive.tiny import ROOT
 
@@ -160,5 +161,5 @@ def test_every_third_party_import_of_the_project_is_an_installed_distribution() 
     modules = SourceReader(ROOT, engine=ENGINE).closure([*ours, *others]).third_party
     assert {"torch", "PIL", "ts", "yaml", "sklearn"} <= set(modules)
     versions = installed_versions()
-    named = {m: _DISTRIBUTIONS.get(m, m).replace("_", "-").lower() for m in modules}
+    named = {m: DISTRIBUTIONS.get(m, m).replace("_", "-").lower() for m in modules}
     assert {module for module, name in named.items() if name not in versions} == set()

@@ -69,6 +69,9 @@ def test_archive_with_problems_is_refused_with_the_first(mar: Path, target: Path
 def test_unproven_archive_is_refused(mar: Path, target: Path) -> None:
     said = refused(mar, target, proven=False)
     assert said == "tiny.mar: not published: it carries no proof; build it from a recipe"
+    untried = {"handler": "not tried", "proven": False, "unchecked": ["handler: not tried: why"]}
+    said = refused(mar, target, **untried)
+    assert said == "tiny.mar: not published: handler: not tried: why"
 
 
 def test_archive_that_changed_since_it_was_verified_is_refused(mar: Path, target: Path) -> None:

@@ -61,7 +61,8 @@ def test_values_are_frozen() -> None:
 
 
 def test_verify_report_is_ok_without_problems_only() -> None:
-    found = {"sha256": "", "size": 1, "members": 1, "golden_samples": 0, "proven": False}
+    found = {"sha256": "", "size": 1, "members": 1, "golden_samples": 0, "proven": False,
+             "handler": "tried"}  # fmt: skip
     assert VerifyReport(**found, problems=[]).ok  # type: ignore[arg-type]
     assert not VerifyReport(**found, problems=["model.pt: changed"]).ok  # type: ignore[arg-type]
 

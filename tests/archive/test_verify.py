@@ -147,6 +147,7 @@ def test_report_tells_which_bytes_it_speaks_of(packed: Path, probe: Callable[[st
         size=packed.stat().st_size,
         members=len(members_of(packed)),
         golden_samples=4,
+        handler="tried",
         proven=True,
         problems=[],
         unchecked=[],
@@ -295,7 +296,7 @@ def test_archive_that_is_replaced_while_it_is_verified_is_not_published(
     mar.write_bytes(packed.read_bytes())
 
     def replaced(_: object, __: object, found: running.Found, *___: object) -> None:
-        found.golden = 4
+        found.golden, found.handler = 4, "tried"
         rewrite(packed, mar, {"model.pt": b"never looked at"})
 
     monkeypatch.setattr(module, "run_archive", replaced)

@@ -144,7 +144,7 @@ def test_lock_for_cpu(tmp_path, monkeypatch):
 
 
 def test_programs_are_tried_in_processes_of_their_own():
-    answers = doctor._try_all(
+    answers = doctor.try_all(
         [
             "print('noise'); print('{\"a\": 1}')",
             "import no_such_module",
@@ -162,7 +162,7 @@ def test_programs_are_tried_in_processes_of_their_own():
 
 def test_a_program_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(doctor, "PATIENCE", 0.2)
-    assert doctor._try_all(["import time; time.sleep(60)"]) == [{"failed": "no answer in 0.2 s"}]
+    assert doctor.try_all(["import time; time.sleep(60)"]) == [{"failed": "no answer in 0.2 s"}]
 
 
 def test_a_broken_package_is_one_line_with_its_fix():

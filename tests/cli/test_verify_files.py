@@ -95,6 +95,7 @@ def test_reports_as_json_say_all_of_it(mar: Path, damaged: Path, capsys: Out) ->
         "size": mar.stat().st_size,
         "members": len(members_of(mar)),
         "golden_samples": 4,
+        "handler": "tried",
         "proven": True,
         "problems": [],
         "unchecked": [],

@@ -19,6 +19,8 @@ EXIT_CODES = {
     "StoreError": 10,
     "ServeError": 11,
     "MachineError": 12,
+    "MissingError": 13,
+    "NotTriedError": 14,
 }
 
 

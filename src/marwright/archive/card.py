@@ -13,6 +13,7 @@ from msgspec import Struct
 from marwright.archive.container.open import open_archive
 from marwright.archive.container.types import Container, Digests, Unreadable
 from marwright.archive.contents import Contents, read_contents
+from marwright.archive.gather import File
 from marwright.archive.names import lines_of, printable
 from marwright.archive.rules.config import read_config
 from marwright.archive.types import (
@@ -55,11 +56,12 @@ class Card(Struct, frozen=True, kw_only=True):
     problems: list[str]
 
 
-def read_card(mar: Path) -> Card:
+def read_card(mar: File) -> Card:
     """Read an archive without running anything of it.
 
     Raises `VerifyError` when it is not there, or its structure cannot be followed.
     """
+    mar = Path(mar)
     with open_archive(mar) as archive:
         _raise_for(mar, archive.problems)
         digests = archive.digests()

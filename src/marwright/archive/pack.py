@@ -1,6 +1,6 @@
 """Pack any model, with torch-model-archiver's options: checked first, written once, unproven.
 
-from marwright.archive.pack import pack
+from marwright import pack
 
 packed = pack(
     model_name="digits", version="1.0", serialized_file="model.pt", handler="handler.py",

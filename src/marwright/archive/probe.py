@@ -27,6 +27,8 @@ PACKER = "marwright"
 # Where our handlers batch, now and in archives that were made before.
 _PREPROCESS = ("marwright.runtime.preprocess", "handlers.preprocess")
 _CODE = (".py", ".pyc", ".so", ".pyd")
+# What a worker runs on, and what opens payloads.
+_WORKERS, _OPENERS = ("ts", "torch"), ("torch", "onnx")
 # Seconds before its time is up, at which a process says where it is.
 EARLY = 0.3
 
@@ -37,27 +39,30 @@ class Result:
 
     problems: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    # Modules that are not installed, without which it could not be looked for.
+    lacks: list[str] = field(default_factory=list)
 
 
 class Answers:
     """Answers one request after another; each is a method, its reply JSON and tensors or bodies."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lacks: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.lacks = lacks
         self.service: Any = None
         self.module: Any = None
         # Archives that were made before `read` and `answer` exchanged arrays.
         self.in_tensors = False
 
     def ready(self, blobs: list[bytes]) -> dict[str, Any]:
-        """Say that Python runs, and has what the worker has."""
-        return {}
+        """Say that Python runs, and what of the worker's it has not."""
+        return {"lacks": [*self.lacks]}
 
     def open(self, blobs: list[bytes], name: str) -> dict[str, Any]:
         """Open the payload."""
         result = Result()
         open_payload(self.folder / name, result)
-        return {"problems": result.problems, "unchecked": result.unchecked}
+        return {"problems": result.problems, "unchecked": result.unchecked, "lacks": result.lacks}
 
     def load(self, blobs: list[bytes], model: dict[str, Any], below: str = "") -> dict[str, Any]:
         """Load a handler, or a workflow's function, which lies `below`."""
@@ -145,9 +150,9 @@ def tensor_of(data: bytes, dtype: str, shape: list[int]) -> Any:
     return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)
 
 
-def serve(asked: IO[bytes], replies: IO[bytes], folder: Path) -> None:
+def serve(asked: IO[bytes], replies: IO[bytes], folder: Path, lacks: Sequence[str] = ()) -> None:
     """Answer requests until there are no more."""
-    answers = Answers(folder)
+    answers = Answers(folder, lacks)
     while (request := receive(asked)) is not None:
         header, blobs = request
         token, seconds = header.pop("token"), header.pop("seconds")
@@ -232,6 +237,9 @@ def open_payload(path: Path, result: Result) -> None:
             result.unchecked.append(f"{path.name}: a payload of a kind that cannot be opened here")
     # Each library raises its own.
     except Exception as error:  # noqa: BLE001
+        if isinstance(error, ModuleNotFoundError) and error.name in _OPENERS:
+            result.lacks.append(error.name)
+            return
         traceback.print_exc()
         result.problems.append(
             f"{path.name}: cannot be opened as {kind}: {type(error).__name__}: {first_line(error)}"
@@ -378,10 +386,16 @@ def as_worker() -> None:
 if __name__ == "__main__":
     asked, replies = os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb")
     unpacked = Path(sys.argv[3])
-    # What the worker has imported before it is told to load anything.
-    import ts.model_loader  # noqa: F401
-
-    as_worker()
-    serve(asked, replies, unpacked)
+    lacking: list[str] = []
+    try:
+        # What the worker has imported before it is told to load anything.
+        import ts.model_loader  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in _WORKERS:
+            raise
+        lacking.append(error.name)
+    else:
+        as_worker()
+    serve(asked, replies, unpacked, lacking)
     # Whatever the handler wanted to do at the end, the worker is killed before.
     os._exit(0)

@@ -22,6 +22,7 @@ from marwright.archive.names import lines_of
 from marwright.archive.scan import scan
 from marwright.archive.scratch import scratch_folder
 from marwright.recipe.errors import VerifyError
+from marwright.recipe.extras import require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +39,10 @@ def run(mar: Path, requests: Sequence[tuple[bytes, str]]) -> list[Answer]:
     The archive is read as strictly as `verify` does, then unpacked and loaded by TorchServe's
     model loader, with the working folder and the path of a worker; why a handler does not load
     is printed. Only one may run in a process at a time. Raises `VerifyError` for an archive that
-    cannot be read or loaded, or whose handler does not answer each request, and whatever the
-    handler raises.
+    cannot be read or loaded, or whose handler does not answer each request, `MissingError` where
+    TorchServe is not installed, and whatever the handler raises.
     """
+    require("ts")
     with scratch_folder("run") as folder:
         model = _unpack(mar, folder)
         with _as_worker(folder), warnings.catch_warnings():

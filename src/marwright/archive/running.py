@@ -14,6 +14,8 @@ from marwright.archive.contents import Contents
 from marwright.archive.golden_check import Golden, answers_of, check_golden, read_golden
 from marwright.archive.names import printable
 from marwright.archive.probing import MOST_S, Probe, ProbeError, Reply, running
+from marwright.archive.types import Tried
+from marwright.recipe.extras import need
 
 # A stage's name, "read", "unpack", "scan", "start", "open", "load" or "golden", and its seconds.
 Timed = Callable[[str, float], None]
@@ -57,6 +59,7 @@ class Found:
     unchecked: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     golden: int = 0
+    handler: Tried = "not tried"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,10 @@ def run_archive(
     """
     if contents.manifest is not None and contents.manifest.runtime == "LSP":
         found.unchecked.append("handler: only TorchServe's C++ backend can run it")
-    if not _models(contents) and not _payload(contents):
-        return
+    if not _models(contents):
+        found.handler = "none"
+        if not _payload(contents):
+            return
     try:
         # Before any of its code runs, and could change them.
         golden = None if contents.workflow is not None else read_golden(unpacked.folder)
@@ -144,12 +149,20 @@ class Asking:
         """Ask for one thing after another, until a problem makes the next one useless."""
         models, payload = _models(self.contents), _payload(self.contents)
         with timing(self.timed, "start"):
-            self.probe.ask("ready", "starting Python and TorchServe's modules", seconds=MOST_S)
+            ready = self.probe.ask(
+                "ready", "starting Python and TorchServe's modules", seconds=MOST_S
+            )
+            lacks = ready.texts("lacks")
         if payload:
             with timing(self.timed, "open"):
                 self.open(payload)
+        if models and lacks:
+            # A worker's own modules, so that nothing of what follows could run.
+            self.found.unchecked.append(f"handler: not tried: {need(lacks[0])}")
+            return
         if models and not self.found.problems:
             with timing(self.timed, "load"):
+                self.found.handler = "tried"
                 self.load(models)
         if golden is not None and models and not self.found.problems:
             with timing(self.timed, "golden"):
@@ -170,7 +183,9 @@ class Asking:
         """Open the payload."""
         doing = f"{payload}: opening it"
         seconds = self.seconds("startupTimeout")
-        self._take(self.probe.ask("open", doing, seconds=seconds, name=payload), payload)
+        reply = self.probe.ask("open", doing, seconds=seconds, name=payload)
+        self._take(reply, payload)
+        self.found.unchecked += [f"{payload}: not opened: {need(n)}" for n in reply.texts("lacks")]
 
     def load(self, models: Sequence[_Model]) -> None:
         """Load the handler, or each function of a workflow's."""

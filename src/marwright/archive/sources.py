@@ -19,7 +19,7 @@ from typing import Any
 from marwright.archive.rules import imports as rules
 from marwright.archive.rules.imports import CERTAIN, HANDLED, MAYBE, Import, find_imports
 from marwright.archive.rules.python import MOST_SOURCE, parse
-from marwright.project import PACKAGE
+from marwright.project import OFFERED, PACKAGE
 from marwright.recipe.errors import PackError
 from marwright.recipe.regular import read_regular
 
@@ -109,7 +109,7 @@ class SourceReader:
         self._below, self._left = shown, most
         self._given = dict(given or {})
         if engine is not None:
-            # What the package offers to Python is nothing that it is run for, nor shipped.
+            # What the package offers is followed to where it is defined, name by name.
             self._given.setdefault(
                 f"{PACKAGE}__init__.py", engine / PACKAGE / "runtime/__init__.py"
             )
@@ -236,7 +236,7 @@ class SourceReader:
                 continue
             parts = self._parts(path, one.level, one.module)
             # The names may be modules themselves.
-            candidates = [parts, *([*parts, name] for name in one.names)]
+            candidates = [parts, *(file for name in one.names for file in self._named(parts, name))]
             if found := [file for each in candidates if (file := self._file(each))]:
                 files += [(file, certainty) for file in found]
                 continue
@@ -263,6 +263,14 @@ class SourceReader:
         base = path.split("/")[:-1]
         above = base[: len(base) - level + 1] if level else []
         return above + [part for part in module.split(".") if part]
+
+    def _named(self, parts: list[str], name: str) -> list[list[str]]:
+        """Return what may define a name that is imported of a module, each as a dotted name."""
+        if self._engine is None or f"{'/'.join(parts)}/" != PACKAGE:
+            return [[*parts, name]]
+        if name == "*":
+            return [module.partition(":")[0].split(".") for module in OFFERED.values()]
+        return [OFFERED.get(name, f"{parts[0]}.{name}").partition(":")[0].split(".")]
 
     def _is_ours(self, top: str) -> bool:
         # A folder alone is no package of ours: `build/` must not hide a distribution of that name.

@@ -35,6 +35,8 @@ def publish(mar: Path, verified: VerifyReport, target: Path) -> Path:
     """
     if not verified.ok:
         raise StoreError(f"{mar.name}: not published: {verified.problems[0]}")
+    if verified.untried:
+        raise StoreError(f"{mar.name}: not published: {verified.untried}")
     if not verified.proven:
         raise StoreError(f"{mar.name}: not published: it carries no proof; build it from a recipe")
     digest = hashlib.sha256()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -117,9 +117,14 @@ class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     versions: dict[str, str]
 
 
+# Whether a handler was loaded as TorchServe loads it; "none" where there is none in Python.
+Tried = Literal["tried", "not tried", "none"]
+
+
 class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `verify` found. `proven`: it carries a proof, and all of it held.
 
+    A handler is not tried where something was wrong before, or TorchServe is not installed.
     `unchecked` says what could not be looked at, `notes` what is worth knowing and not wrong.
     """
 
@@ -127,6 +132,7 @@ class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     size: int
     members: int
     golden_samples: int
+    handler: Tried
     proven: bool
     problems: list[str]
     unchecked: list[str] = []
@@ -136,6 +142,14 @@ class VerifyReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def ok(self) -> bool:
         """Whether nothing was found to be wrong."""
         return not self.problems
+
+    @property
+    def untried(self) -> str:
+        """Why a handler of which nothing is known to be wrong was not tried; nothing otherwise."""
+        if self.problems or self.handler != "not tried":
+            return ""
+        why = (line for line in self.unchecked if line.startswith("handler: not tried"))
+        return next(why, "handler: not tried")
 
 
 Read = TypeVar("Read")

@@ -9,6 +9,7 @@ from marwright.archive.container.budget import Exhausted
 from marwright.archive.container.open import open_archive
 from marwright.archive.container.types import Container
 from marwright.archive.contents import Contents, Workflow, read_contents
+from marwright.archive.gather import File
 from marwright.archive.manifest import Manifest
 from marwright.archive.names import lines_of
 from marwright.archive.needed import import_notes
@@ -20,7 +21,7 @@ from marwright.archive.types import GOLDEN_INDEX, VerifyReport
 
 
 def verify(
-    mar: Path,
+    mar: File,
     scratch: Path | None = None,
     timed: Timed | None = None,
     aside: Aside | None = None,
@@ -31,9 +32,11 @@ def verify(
     of itself; only if all of that holds is it unpacked, its payload opened, its handler loaded by
     TorchServe's model loader in a process that cannot import the project, and sent its golden
     samples, and the requests of `aside`. Of a workflow, the functions of its handler are loaded so;
-    its models are elsewhere. It is unpacked below `scratch`, else where temporary files go. Raises
-    `VerifyError` when there is no such file.
+    its models are elsewhere. Without TorchServe no handler is tried, and the report says so. It is
+    unpacked below `scratch`, else where temporary files go. Raises `VerifyError` when there is no
+    such file.
     """
+    mar = Path(mar)
     timed = timed or (lambda name, seconds: None)
     aside = aside or Aside()
     # Also where this archive is never unpacked.
@@ -57,7 +60,8 @@ def verify(
                     unpacked = Unpacked(folder=folder, temporary=temporary, size=archive.size)
                     run_archive(unpacked, contents, found, aside, timed)
     claims = contents.inventory is not None and contents.inventory.proven
-    if claims and not found.problems and not found.golden:
+    untried = found.handler == "not tried"
+    if claims and not found.problems and not found.golden and not untried:
         found.problems.append(f"{GOLDEN_INDEX}: a proven archive has golden samples")
     if contents.workflow is not None:
         found.unchecked += _elsewhere(contents.workflow)
@@ -68,7 +72,8 @@ def verify(
         size=archive.size,
         members=len(archive.members),
         golden_samples=found.golden,
-        proven=claims and not found.problems,
+        handler=found.handler,
+        proven=claims and not found.problems and not untried,
         problems=lines_of(found.problems),
         unchecked=lines_of(found.unchecked),
         notes=lines_of(found.notes),

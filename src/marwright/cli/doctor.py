@@ -2,6 +2,7 @@
 
 It must still run when `.venv` is broken or absent, on whatever Python the system has: so it imports
 the standard library alone, keeps to what Python 3.8 knows, and tries torch in other processes.
+Outside of a checkout, `marwright doctor` tells of the extras: see `marwright.cli.installed`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 VENV = ROOT / ".venv"
+SETUP = "make setup"
 LOCK = ROOT / "requirements.lock"
 
 # Seconds. A first import of torch from a cold disk takes half a minute.
 PATIENCE = 120
 # Bytes. An archive, its checkpoint and its exports for a handful of models of 100 MB.
 ROOM = 2 * 1024**3
+# Said of an extra, all of which are for whoever wants them.
+LACKING = ("in part", "not there")
 PORTS = {8080: "inference", 8081: "management", 8082: "metrics"}
 
-# What an import alone does not show: a torchvision that was built for another torch fails here.
-TRY_TORCH = """
-import json, torch, torchvision
-torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+TRY_DEVICE = """
+import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"build": torch.version.cuda, "gpus": gpus}))
 """
+# What an import alone does not show: a torchvision that was built for another torch fails here.
+TRY_TORCH = f"""
+import torch, torchvision
+torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+{TRY_DEVICE}"""
 TRY_ONNXRUNTIME = """
 import json, onnxruntime
 print(json.dumps({"providers": onnxruntime.get_available_providers()}))
@@ -59,18 +66,29 @@ class Row:
     @property
     def state(self) -> str:
         """One word for the table."""
-        return "wrong" if self.problem else "?" if self.found == "unknown" else "ok"
+        if self.problem:
+            return "wrong"
+        return {"unknown": "?", **dict.fromkeys(LACKING, "-")}.get(self.found, "ok")
+
+
+def is_checkout() -> bool:
+    """Whether this runs from a checkout, and not from where packages are installed."""
+    return LOCK.is_file() and (ROOT / "src").is_dir()
 
 
 def examine() -> list[Row]:
     """Every row, in the order in which they are shown."""
+    if not is_checkout() and _supported():
+        from marwright.cli.installed import rows_outside
+
+        return rows_outside()
     rows = [python_row(), environment_row(VENV, LOCK)]
     if _runs_here(VENV):
         rows += [*package_rows(), lock_row(LOCK)]
     return [*rows, java_row(), disk_row(ROOT), ports_row()]
 
 
-def python_row() -> Row:
+def python_row(fix: str = f"install one and name it: {SETUP} PYTHON=python3.12") -> Row:
     """The Python that runs this, which is `.venv`'s where that one runs at all."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     if _supported():
@@ -80,13 +98,13 @@ def python_row() -> Row:
         version,
         sys.executable,
         problem="3.11, 3.12 or 3.13 is needed",
-        fix="install one and name it: make setup PYTHON=python3.12",
+        fix=fix,
     )
 
 
 def environment_row(venv: Path, lock: Path) -> Row:
     """Whether `.venv` is there, finished, made from today's lock, and where it was made."""
-    problem, fix = "", "make setup"
+    problem, fix = "", SETUP
     if not venv.exists():
         found, problem = "missing", "there is no .venv"
     elif (venv / ".unfinished").exists():
@@ -108,7 +126,7 @@ def environment_row(venv: Path, lock: Path) -> Row:
 
 def package_rows() -> list[Row]:
     """What is installed of the four that do the work, and whether each of them works."""
-    torch, onnxruntime, torchserve = _try_all([TRY_TORCH, TRY_ONNXRUNTIME, TRY_TORCHSERVE])
+    torch, onnxruntime, torchserve = try_all([TRY_TORCH, TRY_ONNXRUNTIME, TRY_TORCHSERVE])
     return [
         _package_row("torch", torch),
         _package_row("torchvision", torch),
@@ -139,7 +157,7 @@ def lock_row(lock: Path) -> Row:
             name: version for name, version in _pins(lock).items() if not (cpu and _is_cuda(name))
         }
     except ImportError:
-        return Row("lock", "unknown", "", "packaging is not installed", "make setup")
+        return Row("lock", "unknown", "", "packaging is not installed", SETUP)
     except ValueError as error:
         return Row("lock", "unreadable", str(lock), str(error), "git checkout requirements.lock")
     installed = _installed()
@@ -171,11 +189,14 @@ def java_row() -> Row:
         java = find_java()
     except ServeError as error:
         problem, _, fix = str(error).partition("\n")
-        return Row("Java", "missing", "", problem, " ".join(fix.split()) or "make setup")
+        return Row("Java", "missing", "", problem, " ".join(fix.split()) or SETUP)
     return Row("Java", java.version, f"from {java.source}: {java.home}")
 
 
-def disk_row(folder: Path) -> Row:
+def disk_row(
+    folder: Path,
+    fix: str = "make clean removes what was built; .venv and the pip and uv caches are the largest",
+) -> Row:
     """Whether there is room for what a build writes."""
     free = shutil.disk_usage(folder).free
     found = f"{free / 1024**3:.1f} GiB free"
@@ -186,16 +207,16 @@ def disk_row(folder: Path) -> Row:
         found,
         str(folder),
         f"a build wants {ROOM // 1024**3} GiB",
-        "make clean removes what was built; .venv and the pip and uv caches are the largest",
+        fix,
     )
 
 
-def ports_row() -> Row:
+def ports_row(remedy: str = "make stop, or make serve PORT=n") -> Row:
     """Which of TorchServe's ports are taken. Never a problem: it may be our own server."""
     taken = [f"{port} ({use})" for port, use in PORTS.items() if _taken(port)]
     if not taken:
         return Row("ports", "free", ", ".join(str(port) for port in PORTS))
-    return Row("ports", "in use", f"{', '.join(taken)}: make stop, or make serve PORT=n")
+    return Row("ports", "in use", f"{', '.join(taken)}: {remedy}")
 
 
 def _supported() -> bool:
@@ -226,7 +247,7 @@ def _package_row(name: str, tried: dict[str, Any], note: str = "") -> Row:
     return Row(name, version, note)
 
 
-def _try_all(programs: list[str]) -> list[dict[str, Any]]:
+def try_all(programs: list[str]) -> list[dict[str, Any]]:
     """What each program printed as JSON, or `failed`: why not. They run side by side."""
     running = [
         subprocess.Popen(

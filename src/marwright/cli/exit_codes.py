@@ -17,6 +17,8 @@ EXIT_CODES = {
     10: "the model store refuses an archive",
     11: "the server cannot start, answer or stop, or ended by itself",
     12: "the machine refuses: a disk is full, something may not be written or has gone, no memory",
+    13: "a package that the command needs is not installed, or in another version",
+    14: "an archive's handler was not tried, because TorchServe is not installed",
     129: "its terminal was closed (SIGHUP)",
     130: "interrupted (Ctrl-C)",
     143: "told to end (SIGTERM)",

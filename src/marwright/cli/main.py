@@ -23,6 +23,7 @@ from marwright.pipeline.machine import machine_error
 from marwright.pipeline.plan import GOALS, STEPS, furthest, steps_of_quick_look, steps_up_to
 from marwright.project import CONFIGURATION, TABLE, find_root
 from marwright.recipe.errors import MarwrightError, RecipeError, UsageError, VerifyError
+from marwright.recipe.extras import check_torch
 from marwright.recipe.load import load_recipes
 from marwright.recipe.paths import EXAMPLES, examples
 from marwright.recipe.types import Recipe
@@ -42,6 +43,8 @@ _BUILD_HELP = {
 _WRITING = {
     *_BUILD_HELP, "serve", "release", "keep-worst", "summary", "lr-find", "study", "parity-zoo",
 }  # fmt: skip
+# Verbs that run a network in this process, or in copies of it.
+_COMPUTING = {"summary", "lr-find", "study", "parity-zoo"}
 # Verbs about files, which need no project.
 _ANYWHERE = {
     "verify", "pack", "pack-workflow", "inspect", "diff", "run", "doctor", "new", "init",
@@ -192,12 +195,13 @@ def main(arguments: list[str]) -> int:
     try:
         layout = Layout(root=_root(args))
         with on_signals(), _at_work(args.verb, layout):
+            if args.verb in _COMPUTING:
+                check_torch()
             return run(args, layout)
-    except (MarwrightError, OSError, MemoryError) as error:
-        if args.debug:
-            raise
+    except (MarwrightError, OSError, MemoryError, ModuleNotFoundError) as error:
         known = error if isinstance(error, MarwrightError) else machine_error(error)
-        assert known is not None
+        if args.debug or known is None:
+            raise
         print(f"marwright: {known}", file=sys.stderr)
         return known.exit_code
     except KeyboardInterrupt as end:

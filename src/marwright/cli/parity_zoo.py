@@ -29,6 +29,7 @@ from marwright.parity.types import ZooRow
 from marwright.pipeline.layout import Layout
 from marwright.pipeline.run_step import step_environment
 from marwright.recipe.errors import MarwrightError, UsageError
+from marwright.recipe.extras import require
 
 TABLE = "docs/reference/parity-zoo.json"
 PAGE = "docs/reference/parity-zoo.md"
@@ -91,6 +92,8 @@ def parity_zoo(
     that was not run is one of them. Raises `UsageError` for a name that torchvision does not know,
     and for a table that cannot be read; `MarwrightError` when another run is filling it.
     """
+    # In the processes that it starts, their lack would be a row of the table.
+    require("torch", "torchvision", "sklearn", "onnxruntime")
     known = _architectures(command)
     wanted = list(dict.fromkeys(names)) or known
     if unknown := sorted(set(wanted) - set(known)):

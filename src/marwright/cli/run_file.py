@@ -9,6 +9,7 @@ from pathlib import Path
 from marwright.archive.run import run
 from marwright.cli.body import read_body
 from marwright.recipe.errors import MarwrightError, ServeError
+from marwright.recipe.extras import missing
 
 
 def run_file(file: Path, inputs: list[str]) -> int:
@@ -24,7 +25,9 @@ def run_file(file: Path, inputs: list[str]) -> int:
         raise
     # Whatever the handler raises. Printed here, because Python itself cannot show the lines of
     # files that are gone.
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        if needed := missing(error):
+            raise needed from None
         sys.stdout.flush()
         traceback.print_exc()
         return MarwrightError.exit_code

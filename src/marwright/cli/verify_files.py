@@ -17,7 +17,7 @@ from marwright.archive.types import VerifyReport
 from marwright.archive.verify import verify
 from marwright.cli.body import read_body
 from marwright.cli.busy import busy
-from marwright.recipe.errors import StoreError, VerifyError
+from marwright.recipe.errors import NotTriedError, StoreError, VerifyError
 
 # Characters of an answer on the console.
 _SHOWN = 300
@@ -32,9 +32,9 @@ def verify_files(
 ) -> int:
     """Verify archives, and a store as a whole, in which each must be proven; print what is found.
 
-    Each of `samples`, a file, `-` or JSON, is sent to every handler too. Returns 0, or
-    `VerifyError`'s code. Raises `StoreError` when there is no such store, and `UsageError` for a
-    sample that is not there.
+    Each of `samples`, a file, `-` or JSON, is sent to every handler too. Returns 0, `VerifyError`'s
+    code, or that of `NotTriedError` where nothing is wrong and a handler was not tried. Raises
+    `StoreError` when there is no such store, and `UsageError` for a sample that is not there.
     """
     requests = [*map(_request, samples)]
     stored, found = _look_through(store) if store is not None else ([], [])
@@ -49,7 +49,10 @@ def verify_files(
     if as_json:
         print(json.dumps({"archives": reports, "problems": found}, indent=2))
     wrong = found or any(report["problems"] for report in reports.values())
-    return VerifyError.exit_code if wrong else 0
+    if wrong:
+        return VerifyError.exit_code
+    untried = any(report["handler"] == "not tried" for report in reports.values())
+    return NotTriedError.exit_code if untried else 0
 
 
 def _look_through(store: Path) -> tuple[list[Path], list[str]]:
@@ -86,7 +89,7 @@ def _report(
         report = {**msgspec.to_builtins(verified), "seconds": seconds, "sandbox": aside.sandbox}
         report |= {"answers": answers} if requests else {}
         lines = [f"{file}: {problem}" for problem in verified.problems]
-        if proven and verified.ok and not verified.proven:
+        if proven and verified.ok and not verified.proven and not verified.untried:
             lines.append(f"{file}: carries no proof; build it from a recipe")
         if not lines and not as_json:
             _show(file, verified, seconds, aside)
@@ -108,7 +111,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _show(file: Path, report: VerifyReport, seconds: dict[str, float], aside: Aside) -> None:
-    kind = "proven" if report.proven else "loads, unproven"
+    loads = "handler not tried" if report.untried else "loads, unproven"
+    kind = "proven" if report.proven else loads
     times = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
     print(
         f"{file}: {kind} · {report.members} members · {report.golden_samples} golden samples · "

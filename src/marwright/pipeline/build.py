@@ -19,6 +19,7 @@ from marwright.pipeline.status import inputs_of, output_digests, parent_of, stat
 from marwright.pipeline.step import Step
 from marwright.pipeline.steps.train import STEP as TRAIN
 from marwright.recipe.errors import MarwrightError
+from marwright.recipe.extras import missing
 from marwright.recipe.types import Recipe
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def build_model(
                             draw_failed(recipe, layout.failed(recipe.name, step.name))
                         # Whatever the step left there: why it failed must be told.
                         except Exception as error:  # noqa: BLE001
-                            display.say(f"{recipe.name}: no page of what failed: {error}")
+                            why = missing(error) or error
+                            display.say(f"{recipe.name}: no page of what failed: {why}")
                         raise
                     shown.done(run.record.note)
                 record = run.record
@@ -229,8 +231,10 @@ def told(outcome: Outcome, *places: Path) -> Iterator[None]:
         yield
     except MarwrightError as error:
         outcome.error = error
-    except (OSError, MemoryError) as error:
-        outcome.error = machine_error(error, *places)
+    except (OSError, MemoryError, ModuleNotFoundError) as error:
+        if (known := machine_error(error, *places)) is None:
+            raise
+        outcome.error = known
 
 
 @contextmanager

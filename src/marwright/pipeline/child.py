@@ -26,6 +26,7 @@ from marwright.pipeline.machine import machine_error
 from marwright.pipeline.step import Job
 from marwright.project import enter
 from marwright.recipe.errors import MarwrightError, VerifyError
+from marwright.recipe.extras import check_torch
 from marwright.recipe.types import Recipe
 
 
@@ -42,7 +43,7 @@ def main(descriptor: int) -> int:
         try:
             note = _run(task, lambda done, total, text: send(progress=[done, total, text]))
         except Exception as error:
-            known: MarwrightError | None = machine_error(error, Path(task["out"]))
+            known = machine_error(error, Path(task["out"]))
             if known is None and isinstance(error, MarwrightError):
                 known = error
             if known is None:
@@ -59,6 +60,7 @@ def main(descriptor: int) -> int:
 
 
 def _run(task: dict[str, Any], progress: Any) -> str:
+    check_torch()
     root = Path(task["root"])
     # Not read from its file, which may have been edited since the key was made.
     recipe = msgspec.convert(task["recipe"], Recipe)

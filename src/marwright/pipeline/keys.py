@@ -28,12 +28,10 @@ from marwright.pipeline.layout import Layout
 from marwright.pipeline.step import Step
 from marwright.project import ENGINE
 from marwright.recipe.errors import MarwrightError
+from marwright.recipe.extras import DISTRIBUTIONS
 from marwright.recipe.types import Recipe, canonical
 
 Parts = dict[str, Any]
-
-# Distributions that are not called what their module is called.
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "ts": "torchserve", "yaml": "pyyaml"}
 
 
 def digest(parts: Parts) -> str:
@@ -95,7 +93,7 @@ class KeyMaker:
 
     def _distribution(self, module: str) -> str:
         """Return the normalised name of what must be installed for a module to be there."""
-        name = _DISTRIBUTIONS.get(module, module).replace("_", "-").lower()
+        name = DISTRIBUTIONS.get(module, module).replace("_", "-").lower()
         if name in self._versions:
             return name
         return next(iter(_providers().get(module, [name]))).replace("_", "-").lower()

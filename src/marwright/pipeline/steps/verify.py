@@ -22,11 +22,13 @@ def run(job: Job) -> str:
     """Verify the archive; the pipeline publishes it when all of this was accepted."""
     from marwright.archive.types import to_json
     from marwright.archive.verify import verify
-    from marwright.recipe.errors import VerifyError
+    from marwright.recipe.errors import NotTriedError, VerifyError
 
     mar = job.inputs["model.mar"]
     report = verify(mar, job.out)
     if not report.ok:
         raise VerifyError("\n".join(f"{mar.name}: {problem}" for problem in report.problems))
+    if report.untried:
+        raise NotTriedError(f"{mar.name}: not published: {report.untried}")
     (job.out / "verify.json").write_bytes(to_json(report))
     return f"{report.members} members, {report.golden_samples} golden samples"
