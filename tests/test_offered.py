@@ -171,6 +171,8 @@ def test_mypy_sees_signatures_and_no_other_names(tmp_path: Path) -> None:
         ("import marwright as m\ndef f():\n    return m.TextSamples", [SAMPLES]),
         ("from marwright import *", [SAMPLES, "marwright/archive/pack.py"]),
         ("from marwright import files", ["marwright/files.py"]),
+        ("import marwright\nmarwright.train(__file__)", []),
+        ("from marwright import train", []),
         ("import marwright", []),
         ("import marwright\nx = marwright.__doc__", []),
     ],

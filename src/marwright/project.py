@@ -36,6 +36,7 @@ OFFERED = {
     "train": "marwright.cli.script",
     "verify": "marwright.archive.verify",
 }
+COMMANDS = "marwright.cli."
 CONFIGURATION, TABLE = "pyproject.toml", "tool.marwright"
 _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 # A name of the engine's; a Python file below the project's root; a module and its function.

@@ -19,7 +19,7 @@ from typing import Any
 from marwright.archive.rules import imports as rules
 from marwright.archive.rules.imports import CERTAIN, HANDLED, MAYBE, Import, find_imports
 from marwright.archive.rules.python import MOST_SOURCE, parse
-from marwright.project import OFFERED, PACKAGE
+from marwright.project import COMMANDS, OFFERED, PACKAGE
 from marwright.recipe.errors import PackError
 from marwright.recipe.regular import read_regular
 
@@ -268,9 +268,13 @@ class SourceReader:
         """Return what may define a name that is imported of a module, each as a dotted name."""
         if self._engine is None or f"{'/'.join(parts)}/" != PACKAGE:
             return [[*parts, name]]
+        # What starts a command makes nothing of what is packed or trained.
+        offered = {key: at for key, at in OFFERED.items() if not at.startswith(COMMANDS)}
         if name == "*":
-            return [module.partition(":")[0].split(".") for module in OFFERED.values()]
-        return [OFFERED.get(name, f"{parts[0]}.{name}").partition(":")[0].split(".")]
+            return [module.partition(":")[0].split(".") for module in offered.values()]
+        if name in OFFERED and name not in offered:
+            return [parts]
+        return [offered.get(name, f"{parts[0]}.{name}").partition(":")[0].split(".")]
 
     def _is_ours(self, top: str) -> bool:
         # A folder alone is no package of ours: `build/` must not hide a distribution of that name.

@@ -44,11 +44,9 @@ def main() -> int:
             summarise(recipe, root, _checkpoint(task["parent"]))
         else:
             find_rates(recipe, Layout(root=root), _checkpoint(task["parent"]))
-    except (MarwrightError, OSError, MemoryError) as error:
-        if task["debug"]:
-            raise
+    except (MarwrightError, OSError, MemoryError, ModuleNotFoundError) as error:
         known = error if isinstance(error, MarwrightError) else machine_error(error)
-        if known is None:
+        if task["debug"] or known is None:
             raise
         print(f"marwright: {known}", file=sys.stderr)
         return known.exit_code
