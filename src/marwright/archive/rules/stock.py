@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from marwright.archive.rules.handler import STOCK, module_classes
+from marwright.archive.rules.handler import STOCK
 from marwright.archive.rules.python import MOST_SOURCE
+from marwright.recipe.entry import module_classes
 from marwright.recipe.regular import read_regular
 
 # They bring what they serve, or are told by model-config.yaml.
