@@ -120,7 +120,7 @@ def handler_service(recipe: Recipe, root: Path) -> Service:
     if not isinstance(service, Service) or not callable(getattr(module, "handle", None)):
         raise PackError(
             f"{file}: needs `service = Service(read=…, answer=…)` and `handle = service.handle` "
-            "(see marwright.runtime.service)"
+            "(see marwright.runtime.service), or another name for what is no Service"
         )
     return service
 

@@ -48,6 +48,7 @@ class Answers:
         self.service: Any = None
         self.module: Any = None
         self.payload: Path | None = None
+        self.model: Any = None
         # Archives that were made before `read` and `answer` exchanged arrays.
         self.in_tensors = False
         # What went into `inference`, and what came out of it.
@@ -99,9 +100,12 @@ class Answers:
         """Put a tensor through the payload itself, which is TorchScript."""
         import torch
 
-        model = torch.jit.load(str(self.payload), map_location="cpu")  # type: ignore[no-untyped-call]
+        if self.model is None:
+            self.model = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(self.payload), map_location="cpu"
+            ).eval()
         with torch.inference_mode():
-            return {"tensor": model.eval()(tensor_of(blobs[0], dtype, shape))}
+            return {"tensor": self.model(tensor_of(blobs[0], dtype, shape))}
 
     def together(self, blobs: list[bytes]) -> dict[str, Any]:
         """Put requests through the payload as one batch."""

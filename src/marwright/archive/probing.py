@@ -76,7 +76,7 @@ class Probe:
     status: int
     until: float
     # Seconds that all of it may take.
-    most: float
+    most: float = MOST_S
     # Bytes of memory that a process of it may take; 0 where nothing bounds that.
     data: int = 0
     # What was kept from the archive's code, and what could not be.

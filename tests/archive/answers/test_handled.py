@@ -20,7 +20,7 @@ from marwright.archive.verify import verify
 from marwright.parity.backends import reference_backend
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import Recipe
-from tests.archive.answers.handlers import DERIVED, PLAIN
+from tests.archive.answers.handlers import DERIVED, PLAIN, ROWS
 from tests.archive.proven import ATOL, RTOL, Proven
 from tests.archive.tiny import answers_report, members_of, parity_report, rewrite
 
@@ -171,8 +171,34 @@ def test_a_list_that_reaches_inference_is_absent(
         "return self.model(torch.cat([torch.from_numpy(row) for row in data]))")  # fmt: skip
     report = handled(proven_image, root)
     assert report.ok
-    assert all("takes or gives a list, and not a tensor" in text for text in report.absent)
+    assert all("`inference` takes a list, and not a tensor" in text for text in report.absent)
     assert len(report.absent) == 2
+
+
+def test_a_list_that_inference_gives_is_absent_and_what_it_takes_is_not(
+    proven_image: Proven, own: Callable[..., Path]
+) -> None:
+    source = PLAIN.replace("return self.model(data)", "return [*self.model(data)]").replace(
+        "outputs.softmax", "torch.stack(outputs).softmax"
+    )
+    report = handled(proven_image, own(source))
+    assert report.ok
+    [absent] = report.absent
+    assert absent.startswith("the model's outputs: `inference` gives a list, and not a tensor")
+    half = own(source, "in rows])", "in rows]) / 2")
+    assert "is another tensor than training's" in said(handled(proven_image, half))
+
+
+def test_rows_reach_a_handler_decoded_and_several_in_one_request_are_absent(
+    proven_table: Proven, own: Callable[..., Path]
+) -> None:
+    """Without anything of ours: the numbers of preprocess.json are enough."""
+    report = handled(proven_table, own(ROWS))
+    assert (report.ok, report.problems) == (True, [])
+    [absent] = report.absent
+    assert absent.startswith("several rows in one request: ")
+    forgotten = own(ROWS, ' + self.spec["target_mean"]', "")
+    assert "and the model's output says" in said(handled(proven_table, forgotten))
 
 
 def test_what_is_no_request_must_not_spoil_its_batch(

@@ -97,9 +97,11 @@ def check_handled(
             clean, *others = watched.batches
             # The second batch is the first again, with what is no request behind it.
             seen = [clean, *others[1:]]
-            absent += _unseen(watched.batches, watches=watches)
-            if not absent:
+            unseen = _unseen(watched.batches, watches=watches)
+            absent += unseen
+            if len(unseen) < len(_UNSEEN):
                 problems += _misread(seen, splits, chosen, meta, batch, absent)
+            if not unseen:
                 problems += _other_outputs(watched.batches, payload, reference, absent)
     if answers:
         outputs = outputs_of(payload, splits, chosen, meta, batch)
@@ -118,18 +120,24 @@ def check_handled(
 
 
 def _unseen(batches: Sequence[Sequence[Seen]], *, watches: bool) -> list[str]:
-    """Say why nothing can be compared, if so."""
+    """Say why the tensors that are read, or the outputs, cannot be compared, if so."""
     calls = [call for batch in batches for call in batch]
-    kinds = {what for call in calls for what in call if isinstance(what, str)}
+    taken, given = ([what for what in half if isinstance(what, str)] for half in _halves(calls))
+    if given and not taken:
+        return [_UNSEEN[1].format(why=f"`inference` gives a {given[0]}, and not a tensor")]
     if not watches:
         why = "the handler has no `inference`"
     elif not calls:
         why = "`handle` does not call `inference`"
-    elif kinds:
-        why = f"`inference` takes or gives a {min(kinds)}, and not a tensor"
+    elif taken:
+        why = f"`inference` takes a {taken[0]}, and not a tensor"
     else:
         return []
     return [text.format(why=why) for text in _UNSEEN]
+
+
+def _halves(calls: Sequence[Seen]) -> tuple[list[Array | str], list[Array | str]]:
+    return [taken for taken, _ in calls], [given for _, given in calls]
 
 
 def _misread(
