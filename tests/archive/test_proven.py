@@ -150,7 +150,7 @@ def test_what_a_handler_imports_is_packed_where_it_will_be_imported_from(tmp_pat
 def test_a_handler_takes_of_the_engine_what_is_for_it_alone(tmp_path: Path) -> None:
     root = project_with(tmp_path, {"handlers/own.py": "import marwright.training.data\n"})
     with pytest.raises(
-        PackError, match=r"^handlers/own\.py:1: imports marwright\.train\.data, and of marwr"
+        PackError, match=r"^handlers/own\.py:1: imports marwright\.training\.data, and of m"
     ):
         payload(tmp_path, handler="handlers/own.py").pack(tmp_path / "tiny.mar", root=root)
 

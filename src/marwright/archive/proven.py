@@ -81,6 +81,9 @@ def worker_members(recipe: Recipe, traced: Path, meta: Meta, root: Path) -> dict
 
     Raises `PackError` for a handler that takes more of the engine along than what ships.
     """
+    reader = SourceReader(root, engine=ENGINE)
+    closure = reader.closure([recipe.serve.file])
+    require_runtime_only(closure)
     model = ManifestModel(
         model_name=recipe.name,
         model_version=recipe.version,
@@ -99,9 +102,6 @@ def worker_members(recipe: Recipe, traced: Path, meta: Meta, root: Path) -> dict
         if not entry_in(place(recipe.serve.file, root)).is_service:
             # Where handlers that derive from TorchServe's look for them.
             members[LABELS] = to_json({str(n): label for n, label in enumerate(meta.labels)})
-    reader = SourceReader(root, engine=ENGINE)
-    closure = reader.closure([recipe.serve.file])
-    require_runtime_only(closure)
     for path in closure.files:
         members[path] = reader.place(path).read_bytes()
     return members

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import msgspec
 import pytest
 import torch
 
+from marwright.archive import probe
 from marwright.archive.answers.handled import Reference, check_handled
 from marwright.archive.golden import golden_members
 from marwright.archive.model_config import handler_options
@@ -96,6 +98,18 @@ def test_a_function_over_an_object_of_its_own_is_checked_alike(
     assert handled(proven_image, own(PLAIN + function)).ok
     faulty = own(PLAIN + function, "return self.model(data)", "return self.model(data) + 0.01")
     assert "gives other outputs than the checkpoint" in said(handled(proven_image, faulty))
+
+
+def test_a_function_of_the_module_is_watched_as_well() -> None:
+    module = ModuleType("handler")
+    code = "def inference(data):\n    return data.add_(1)\n"
+    exec(f"{code}def handle(data, context):\n    return inference(data)\n", vars(module))
+    kept: list[torch.Tensor] = []
+    assert probe.watch(SimpleNamespace(_entry_point=module.handle), module, kept)
+    module.handle(torch.zeros(2), None)
+    assert [value.tolist() for value in kept] == [[0, 0], [1, 1]]
+    del module.inference
+    assert not probe.watch(SimpleNamespace(_entry_point=module.handle), module, kept)
 
 
 # Faults, seeded
@@ -283,7 +297,16 @@ def packed(made: Proven, root: Path, folder: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file .*/ts/:ResourceWarning")
-@pytest.mark.parametrize("source", [PLAIN, DERIVED], ids=["plain", "derived"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        PLAIN,
+        PLAIN.replace("found.append(next(answers))",
+                      "found.append(json.dumps(next(answers)).encode())"),
+        DERIVED,
+    ],
+    ids=["dicts", "bytes", "derived, and texts"],
+)  # fmt: skip
 def test_golden_answers_are_those_of_handle_and_are_met_again(
     proven_image: Proven, own: Callable[..., Path], tmp_path: Path, source: str
 ) -> None:
