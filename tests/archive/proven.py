@@ -103,6 +103,7 @@ def prove(recipe: Recipe, samples: Samples, folder: Path) -> Proven:
         recipe,
         Path(),
         handler_options(recipe),
+        traced=traced,
         atol=ATOL,
         rtol=RTOL,
     )

@@ -104,7 +104,15 @@ def record(made: Proven, handler: str) -> dict[str, bytes]:
     recipe = image_recipe(serve={"handler": handler})
     options = handler_options(recipe)
     return golden_members(
-        made.model, made.meta, made.splits, recipe, Path.cwd(), options, atol=ATOL, rtol=RTOL
+        made.model,
+        made.meta,
+        made.splits,
+        recipe,
+        Path.cwd(),
+        options,
+        traced=made.traced,
+        atol=ATOL,
+        rtol=RTOL,
     )
 
 
@@ -146,7 +154,6 @@ def test_handler_that_refuses_a_held_out_sample_is_refused(
 @pytest.mark.parametrize(
     "code",
     [
-        "read = read_image\n",
         "service = 'a service'\nhandle = print\n",
         "service = Service(read=read_image, answer=ranked_labels)\n",
         "service = Service(read=read_image, answer=ranked_labels)\nhandle = None\n",
@@ -164,7 +171,7 @@ def test_handler_that_cannot_be_imported_is_refused(
 ) -> None:
     said = r"handlers/strange\.py: cannot be imported: No module named 'no_such_module'"
     with pytest.raises(PackError, match=said):
-        record(proven_image, handler("import no_such_module\n"))
+        record(proven_image, handler(f"import no_such_module\nread = read_image\n{SERVICE}"))
 
 
 def test_model_whose_output_is_not_finite_is_refused(proven_image: Proven) -> None:
@@ -175,5 +182,13 @@ def test_model_whose_output_is_not_finite_is_refused(proven_image: Proven) -> No
     made = proven_image
     with pytest.raises(PackError, match="not finite"):
         golden_members(
-            Broken(), made.meta, made.splits, made.recipe, Path.cwd(), {}, atol=ATOL, rtol=RTOL
+            Broken(),
+            made.meta,
+            made.splits,
+            made.recipe,
+            Path.cwd(),
+            {},
+            traced=made.traced,
+            atol=ATOL,
+            rtol=RTOL,
         )

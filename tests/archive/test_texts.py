@@ -67,7 +67,7 @@ def test_a_text_that_looks_like_json_is_golden_all_the_same(made: Proven) -> Non
     )  # fmt: skip
     golden = golden_members(
         made.model, made.meta, changed, made.recipe, Path(), handler_options(made.recipe),
-        atol=ATOL, rtol=RTOL,
+        traced=made.traced, atol=ATOL, rtol=RTOL,
     )  # fmt: skip
     index = json.loads(golden[GOLDEN_INDEX])
     assert {sample["content_type"] for sample in index["samples"]} == {"application/json"}

@@ -54,7 +54,7 @@ def test_touched_files_run_nothing(project: Path) -> None:
 
 
 def test_edited_handler_is_asked_again_packed_and_verified_and_nothing_else(project: Path) -> None:
-    edit(project, HANDLER, "import torch", "import torch\n\nEDITED = True")
+    edit(project, HANDLER, "import numpy as np", "import numpy as np\n\nEDITED = True")
     before = archives(project)
     # It answers as before, so there is no other page to draw.
     expected = ["answers", "archive", "verify"]
@@ -83,7 +83,7 @@ def test_retraining_to_the_same_weights_stops_there(project: Path) -> None:
 
 
 def test_comment_in_a_handler_packs_and_verifies_only(project: Path) -> None:
-    edit(project, HANDLER, "import torch", "import torch  # edited")
+    edit(project, HANDLER, "import numpy as np", "import numpy as np  # edited")
     expected = ["archive", "verify"]
     assert steps_run(built(project, "archive")) == {"tiny_a": expected, "tiny_b": expected}
 

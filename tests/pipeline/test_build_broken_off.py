@@ -58,9 +58,9 @@ def test_kill_during_verify_ends_the_process_that_runs_the_handler(project: Path
     # The archive step imports the handler too; only in the probe shall it hang.
     hang = (
         "import sys\nimport time\n\n"
-        "time.sleep(60 * sys.argv[0].endswith('service_worker.py'))\nimport torch\n"
+        "time.sleep(60 * sys.argv[0].endswith('service_worker.py'))\nimport numpy as np\n"
     )
-    edit(project, f"{SRC}/runtime/predict_table.py", "import torch\n", hang)
+    edit(project, f"{SRC}/runtime/predict_table.py", "import numpy as np\n", hang)
     command = ("archive", "--model", "tiny_a")
     with started(project, *command) as build:
         assert build.stdout is not None

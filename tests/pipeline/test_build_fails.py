@@ -108,7 +108,7 @@ def test_data_set_that_fails_says_so_without_a_traceback(project: Path) -> None:
     )
     done = pipeline(project, "train", "--model", "tiny_a")
     assert done.returncode == 5
-    assert "train/datasets/diabetes.py: load() failed: FileNotFoundError" in done.stderr
+    assert "training/datasets/diabetes.py: load() failed: FileNotFoundError" in done.stderr
     assert "Traceback" not in done.stderr
 
 

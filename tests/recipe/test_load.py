@@ -247,17 +247,28 @@ def test_a_factory_may_take_any_parameters(house: House) -> None:
     ("source", "said"),
     [
         ("def handle(:", " is not Python: "),
-        ("", " has no `service`: add `service = Service(read=..., answer=...)`"),
-        ("def handle(data, context): ...", " has no `service`: add `service = Service("),
+        ("", " needs a function `handle`, or exactly one class; it has none: add `service = "),
         ("service = 1", " has no `handle`: add `handle = service.handle`"),
-        ("def f():\n    service = handle = 1", " has no `service`: "),
-        ("class A:\n    service = handle = 1", " has no `service`: "),
-        ("service: object\nhandle = 1", " has no `service`: "),
-        ("service.handle = handle = 1", " has no `service`: "),
+        ("def f():\n    service = handle = 1", " needs a function `handle`, or exactly one"),
+        ("service: object", " needs a function `handle`, or exactly one class; it has none"),
+        (
+            "import io\nclass A: ...\nclass B(A): ...\n",
+            ":3: needs a function `handle`, or exactly one class; it has A, B: keep one here, and ",
+        ),
+        (
+            "import io\n\nclass A:\n    def handle(self, data, context): ...\n",
+            ":3: class A has no `initialize` method, which TorchServe calls: write `def ",
+        ),
+        (
+            "class A(object):\n    def initialize(self, context): ...\n",
+            ":1: class A has no `handle` method, which TorchServe calls: write `def handle(self, ",
+        ),
         ("service = [handle for handle in ()]", " has no `handle`: "),
     ],
 )
-def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> None:
+def test_a_handler_that_could_not_be_entered_is_refused(
+    house: House, source: str, said: str
+) -> None:
     (house.folder / "handlers/odd.py").write_text(f"{source}\nraise SystemExit(3)\n")
     refusal = house.refusal(edited(IMAGE, "classify_image", "handlers/odd.py"))
     assert refusal.startswith(f"[serve] handler: handlers/odd.py{said}")
@@ -272,6 +283,9 @@ def test_a_handler_needs_its_two_names(house: House, source: str, said: str) -> 
         "from marwright.runtime.classify_image import handle, service",
         "from marwright.runtime.classify_image import h as handle, s as service",
         "try:\n    service, handle = made()\nexcept ValueError:\n    raise",
+        "def handle(data, context): ...",
+        "class A:\n    def initialize(self, context): ...\n    handle = print",
+        "from ts.torch_handler.base_handler import BaseHandler\nclass A(BaseHandler): ...",
     ],
 )
 def test_a_handler_may_define_its_names_in_any_way(house: House, source: str) -> None:

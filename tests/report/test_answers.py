@@ -34,6 +34,14 @@ def test_what_was_not_checked_is_not_claimed() -> None:
     assert RIGHT not in said
 
 
+def test_checks_that_there_were_none_of_are_listed() -> None:
+    said = text(msgspec.structs.replace(answers_report(), absent=["labels", "several rows"]))
+    assert said == (
+        "✓ Passes 10 held-out requests went through the handler as raw bytes, over torchscript. "
+        "Each got an answer. Not checked labels several rows"
+    )
+
+
 def test_wrong_answers_are_named() -> None:
     said = text(answers_report("the second <b> is wrong", "so is the third"))
     assert said == (

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 # Before a message: the bytes of its JSON.
@@ -51,8 +52,12 @@ class Answers:
         self.lacks = lacks
         self.service: Any = None
         self.module: Any = None
+        self.payload: Path | None = None
+        self.model: Any = None
         # Archives that were made before `read` and `answer` exchanged arrays.
         self.in_tensors = False
+        # What went into `inference`, and what came out of it.
+        self.inferred: list[Any] = []
 
     def ready(self, blobs: list[bytes]) -> dict[str, Any]:
         """Say that Python runs, and what of the worker's it has not."""
@@ -60,8 +65,8 @@ class Answers:
 
     def open(self, blobs: list[bytes], name: str) -> dict[str, Any]:
         """Open the payload."""
-        result = Result()
-        open_payload(self.folder / name, result)
+        result, self.payload = Result(), self.folder / name
+        open_payload(self.payload, result)
         return {"problems": result.problems, "unchecked": result.unchecked, "lacks": result.lacks}
 
     def load(self, blobs: list[bytes], model: dict[str, Any], below: str = "") -> dict[str, Any]:
@@ -96,6 +101,17 @@ class Answers:
         """Put a tensor through the payload."""
         return {"tensor": self._run(tensor_of(blobs[0], dtype, shape))}
 
+    def forward(self, blobs: list[bytes], dtype: str, shape: list[int]) -> dict[str, Any]:
+        """Put a tensor through the payload itself, which is TorchScript."""
+        import torch
+
+        if self.model is None:
+            self.model = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(self.payload), map_location="cpu"
+            ).eval()
+        with torch.inference_mode():
+            return {"tensor": self.model(tensor_of(blobs[0], dtype, shape))}
+
     def together(self, blobs: list[bytes]) -> dict[str, Any]:
         """Put requests through the payload as one batch."""
         return {"tensor": self._run(self._read(blobs))}
@@ -113,12 +129,63 @@ class Answers:
         outputs = outputs if self.in_tensors else outputs.numpy()
         return {"answer": self.module.service.answer(outputs, self.module.service.loaded)}
 
+    def watch(self, blobs: list[bytes]) -> dict[str, Any]:
+        """Keep what goes into the handler's `inference`, and what comes out of it, from now on."""
+        return {"watches": watch(self.service, self.module, self.inferred)}
+
+    def seen(self, blobs: list[bytes]) -> dict[str, Any]:
+        """Return the oldest value that was kept: a tensor, what else it is, or nothing."""
+        if not self.inferred:
+            return {"nothing": True}
+        value = self.inferred.pop(0)
+        return {"kind": value} if isinstance(value, str) else {"tensor": value}
+
     def ask(self, blobs: list[bytes], types: list[str]) -> dict[str, Any]:
         """Send requests as one batch."""
         answers = ask(self.service, list(zip(blobs, types, strict=True)))
         if isinstance(answers, str):
             return {"refused": answers}
         return {"statuses": [status for status, _ in answers], "blobs": [b for _, b in answers]}
+
+
+def watch(service: Any, module: Any, kept: list[Any]) -> bool:
+    """Put a watch before each `inference` that the handler may call; whether there is one."""
+    owner = getattr(service._entry_point, "__self__", None)
+    owners = [owner] if owner is not None else [module, *vars(module).values()]
+    found = False
+    for one in owners:
+        # Of a module only its own function, and of classes what is made of them.
+        if isinstance(one, type) or (isinstance(one, ModuleType) and one is not module):
+            continue
+        if callable(inference := getattr(one, "inference", None)):
+            one.inference = _watched(inference, kept)
+            found = True
+    return found
+
+
+def _watched(inference: Any, kept: list[Any]) -> Any:
+    def watched(data: Any, *more: Any, **named: Any) -> Any:
+        # As it comes: a network may write into what it is given.
+        before = _kept(data)
+        made = inference(data, *more, **named)
+        kept.extend([before, _kept(made)])
+        return made
+
+    return watched
+
+
+def _kept(value: Any) -> Any:
+    """Return a copy of a tensor or an array; of anything else what it is."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.from_numpy(value.copy())
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        value = value.detach().cpu().clone()
+        # NumPy has no such numbers.
+        return value.float() if value.dtype == torch.bfloat16 else value
+    return type(value).__name__
 
 
 def outside(folder: Path) -> list[str]:

@@ -75,6 +75,8 @@ class Probe:
     printed: int
     status: int
     until: float
+    # Seconds that all of it may take.
+    most: float = MOST_S
     # Bytes of memory that a process of it may take; 0 where nothing bounds that.
     data: int = 0
     # What was kept from the archive's code, and what could not be.
@@ -97,8 +99,10 @@ class Probe:
         data = json.dumps(header).encode()
         message = b"".join([LENGTH.pack(len(data)), data, *blobs])
         over = f"took more than {seconds:.3g} s"
-        if left < min(seconds, MOST_S - 1):
-            over = f"was not done when the {MOST_S:.0f} s were over that running it may take in all"
+        if left < min(seconds, self.most - 1):
+            over = (
+                f"was not done when the {self.most:.0f} s were over that running it may take in all"
+            )
         reply = self._exchange(message, doing, time.monotonic() + left, over)
         if reply.header.get("token") != token:
             raise ProbeError(f"{doing}: something else than the probe wrote its answer")
@@ -271,13 +275,15 @@ def _lines(path: str) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, temporary: Path, size: int) -> Iterator[Probe]:
-    """Start the probe in an unpacked archive of so many bytes; ends it and all that it started."""
+def running(folder: Path, temporary: Path, size: int, *, most: float = MOST_S) -> Iterator[Probe]:
+    """Start the probe in an unpacked archive of so many bytes, for `most` seconds at most; ends it
+    and all that it started.
+    """
     asked, replies, printed, status = (os.pipe() for _ in range(4))
     ends = [asked[1], replies[0], printed[0], status[0]]
     theirs = [asked[0], replies[1], printed[1], status[1]]
     # Weights that are mapped count, and take none.
-    data = most + size if (most := most_data()) else 0
+    data = bound + size if (bound := most_data()) else 0
     # As TorchServe starts its worker, but for `-P`: this file's own folder is not the worker's.
     command = [
         sys.executable, "-IS", str(SANDBOX), str(status[1]), f"{asked[0]},{replies[1]}",
@@ -298,7 +304,7 @@ def running(folder: Path, temporary: Path, size: int) -> Iterator[Probe]:
         theirs = []
         yield Probe(
             folder=folder, asked=ends[0], replies=ends[1], printed=ends[2], status=ends[3],
-            until=time.monotonic() + MOST_S, data=data,
+            until=time.monotonic() + most, most=most, data=data,
         )  # fmt: skip
     finally:
         if process is not None:

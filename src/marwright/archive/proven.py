@@ -10,6 +10,7 @@ from marwright.archive.container.writer import Content
 from marwright.archive.imports import require_runtime_only
 from marwright.archive.manifest import ManifestModel, write_manifest
 from marwright.archive.model_config import model_config
+from marwright.archive.rules.labels import LABELS
 from marwright.archive.sources import SourceReader
 from marwright.archive.types import (
     MANIFEST,
@@ -22,7 +23,8 @@ from marwright.archive.types import (
 )
 from marwright.archive.write import archive_date, write_archive
 from marwright.parity.types import ParityReport
-from marwright.project import ENGINE, module_name
+from marwright.project import ENGINE, module_name, place
+from marwright.recipe.entry import entry_in
 from marwright.recipe.errors import PackError
 from marwright.recipe.types import PROVEN_SECTIONS, canonical
 from marwright.runtime.spec import spec_to_dict
@@ -52,13 +54,6 @@ def pack_proven(
         raise PackError(f"{recipe.name}: not packed: the parity gate did not pass")
     if problem := refusal(recipe, meta, meta.split_sizes.get("test", 0)):
         raise PackError(f"{recipe.name}: not packed: {problem}")
-    model = ManifestModel(
-        model_name=recipe.name,
-        model_version=recipe.version,
-        handler=f"{module_name(recipe.serve.file)}:handle",
-        serialized_file=traced.name,
-        config_file=MODEL_CONFIG,
-    )
     declared = canonical(recipe)
     proof = Proof(
         recipe={section: declared[section] for section in PROVEN_SECTIONS},
@@ -70,19 +65,43 @@ def pack_proven(
         answers=answers,
         versions=meta.versions,
     )
-    members: dict[str, Content] = {
-        MANIFEST: write_manifest(model, archive_date()),
-        MODEL_CONFIG: model_config(recipe),
-        PROOF: to_json(proof),
-        traced.name: traced,
-        "preprocess.json": to_json(spec_to_dict(meta.spec)),
-        **golden,
-    }
-    if meta.labels:
-        members["labels.json"] = to_json(meta.labels)
+    members = {**worker_members(recipe, traced, meta, root), PROOF: to_json(proof), **golden}
+    return write_archive(target, members, proven=True)
+
+
+def handler_of(recipe: Recipe, root: Path) -> str:
+    """Return the manifest's `handler`: a module, and its function where it is entered by one."""
+    module = module_name(recipe.serve.file)
+    entry = entry_in(place(recipe.serve.file, root))
+    return f"{module}:handle" if entry.is_function else module
+
+
+def worker_members(recipe: Recipe, traced: Path, meta: Meta, root: Path) -> dict[str, Content]:
+    """Return what a worker loads of the archive: all of it but the proof and golden samples.
+
+    Raises `PackError` for a handler that takes more of the engine along than what ships.
+    """
     reader = SourceReader(root, engine=ENGINE)
     closure = reader.closure([recipe.serve.file])
     require_runtime_only(closure)
+    model = ManifestModel(
+        model_name=recipe.name,
+        model_version=recipe.version,
+        handler=handler_of(recipe, root),
+        serialized_file=traced.name,
+        config_file=MODEL_CONFIG,
+    )
+    members: dict[str, Content] = {
+        MANIFEST: write_manifest(model, archive_date()),
+        MODEL_CONFIG: model_config(recipe),
+        traced.name: traced,
+        "preprocess.json": to_json(spec_to_dict(meta.spec)),
+    }
+    if meta.labels:
+        members["labels.json"] = to_json(meta.labels)
+        if not entry_in(place(recipe.serve.file, root)).is_service:
+            # Where handlers that derive from TorchServe's look for them.
+            members[LABELS] = to_json({str(n): label for n, label in enumerate(meta.labels)})
     for path in closure.files:
         members[path] = reader.place(path).read_bytes()
-    return write_archive(target, members, proven=True)
+    return members

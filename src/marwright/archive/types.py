@@ -54,7 +54,8 @@ class Packed:
 
 class AnswersReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the handler made of held-out requests over each export; `ok` if of every one the
-    right answer. `notes` say what could not be judged.
+    right answer. `notes` say what could not be judged, and `absent` which checks there were none
+    of, because they need a `Service`, or an `inference` that takes and gives tensors.
     """
 
     ok: bool
@@ -62,6 +63,7 @@ class AnswersReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     exports: list[str]
     problems: list[str]
     notes: list[str] = []
+    absent: list[str] = []
 
     def __post_init__(self) -> None:
         if self.ok != (bool(self.requests and self.exports) and not self.problems):
@@ -74,7 +76,8 @@ class AnswersReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class GoldenSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One recorded request: `tensors.safetensors` holds `input.<n>` and `output.<n>`.
 
-    `request` names the member with the raw bytes; `answer` is the JSON that they must give.
+    `request` names the member with the raw bytes; `answer` is the JSON that they must give, or
+    the text where an answer is none.
     """
 
     request: str
@@ -83,10 +86,15 @@ class GoldenSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class GoldenIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The golden samples of an archive, and how closely outputs must meet them."""
+    """The golden samples of an archive, and how closely outputs must meet them.
+
+    `entry` says whether reading and answering can be asked for one by one, as of a `Service`, or
+    only whole answers, as of any `handle`.
+    """
 
     atol: float
     rtol: float
+    entry: Literal["service", "handle"] = "service"
     samples: list[GoldenSample]
 
 

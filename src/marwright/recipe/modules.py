@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from marwright.project import Named, place
+from marwright.recipe.entry import entry_fault, entry_of
 from marwright.recipe.errors import RecipeError
 from marwright.recipe.paths import root_of, shown
 from marwright.recipe.regular import MOST_TEXT, read_regular
@@ -45,41 +46,18 @@ def function_of(path: Path, key: str, what: Named) -> ast.FunctionDef:
     raise RecipeError(f"{shown(path)}: {key}: {what.file} has no `{what.function}` function")
 
 
-# What a handler must define, and the line that does it.
-_HANDLER_LINES = {
-    "service": "service = Service(read=..., answer=...)",
-    "handle": "handle = service.handle",
-}
-
-
 def check_handler(path: Path, file: str) -> None:
-    """Refuse a handler that does not define what the pipeline and TorchServe call."""
+    """Refuse a handler that neither the pipeline nor TorchServe could call."""
     key = "[serve] handler"
-    defined = defined_names(_parsed(path, key, file))
-    for name, line in _HANDLER_LINES.items():
-        if name not in defined:
-            raise RecipeError(f"{shown(path)}: {key}: {file} has no `{name}`: add `{line}`")
-
-
-def defined_names(tree: ast.Module) -> set[str]:
-    """Return the names that a module defines when it is run, under `if` and `try` as well."""
-    names = set()
-    waiting: list[ast.AST] = [*tree.body]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add(node.asname or node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        # An annotation alone defines nothing, and the names of a comprehension stay in it.
-        elif not (
-            isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
-            or (isinstance(node, ast.AnnAssign) and node.value is None)
-        ):
-            waiting += ast.iter_child_nodes(node)
-    return names
+    tree = _parsed(path, key, file)
+    entry = entry_of(tree)
+    if entry.is_service and not entry.is_function:
+        raise RecipeError(
+            f"{shown(path)}: {key}: {file} has no `handle`: add `handle = service.handle`"
+        )
+    if (fault := entry_fault(tree)) is not None:
+        where = f"{file}:{fault.line}:" if fault.line else file
+        raise RecipeError(f"{shown(path)}: {key}: {where} {fault.text}: {fault.remedy}")
 
 
 def check_params(

@@ -540,8 +540,8 @@ class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     handler: Annotated[
         FoundByForm,
         _about(
-            "One of the engine's handlers, or a file of your own with `service` and `handle`, as "
-            "in handlers/digits.py"
+            "One of the engine's handlers, or a file of your own, as handlers/digits.py, with "
+            "`service` and `handle`, or a class of TorchServe's own style"
         ),
     ]
     min_workers: Positive = 1

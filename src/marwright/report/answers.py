@@ -16,6 +16,8 @@ def answers_section(report: AnswersReport) -> Section:
     if report.ok:
         # With a note, what the answers say is what could not be checked.
         answer = "an answer" if report.notes else "the answer that the export's outputs call for"
-        text += f". Each was read as the tensor that training makes of it, and got {answer}"
+        read = f"was read as the tensor that training makes of it, and got {answer}"
+        # What a handler of another kind left open is listed below.
+        text += f". Each {'got an answer' if report.absent else read}"
     body = render(ANSWERS, report=report, verdict=verdict_box(ok=report.ok, text=f"{text}."))
     return Section(title="Answers", anchor="answers", body=body)

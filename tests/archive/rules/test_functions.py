@@ -8,7 +8,7 @@ import time
 import pytest
 
 from marwright.archive.rules.functions import function_problems
-from marwright.archive.rules.handler import module_classes
+from marwright.recipe.entry import module_classes
 
 PRE = "def pre(data, context): ...\n"
 

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from marwright.archive.answers.judged import expected_values, judge_answers, rankings_of, values_of
+from marwright.archive.answers.worker import WorkerError
 from marwright.archive.golden import handler_service
+from marwright.archive.golden_check import JUNK, parsed
 from marwright.archive.types import AnswersReport
 from marwright.parity.backends import onnx_backend
 from marwright.runtime.request import BadRequest
@@ -36,10 +38,9 @@ if TYPE_CHECKING:
 MOST = 64
 # In one request, where it may hold several.
 _ROWS = 3
-# No image, no JSON, and no text in UTF-8.
-_JUNK = b"\xff this is no request"
-
 Model = Callable[[torch.Tensor], torch.Tensor]
+# Sends requests, bodies with content types, as one batch; returns bodies and statuses.
+Send = Callable[[list[tuple[bytes, str]]], tuple[list[bytes], list[int]]]
 
 
 def served_exports(
@@ -69,8 +70,7 @@ def check_answers(
     `exports` are what may be served, by name. Raises `PackError` for a handler that cannot be
     loaded.
     """
-    places = np.unique(np.linspace(0, len(splits.test) - 1, min(MOST, len(splits.test))))
-    chosen = splits.test[places.astype(np.int64)]
+    chosen = chosen_of(splits)
     service = handler_service(recipe, root)
     where = recipe.serve.file
     problems = [f"{where}: {text}" for text in _misread(service, splits, chosen, meta)]
@@ -81,14 +81,14 @@ def check_answers(
         # The handler's own, which may be more than its two functions.
         served = copy.copy(service)
         served.loaded = loaded
-        answers, wrong = _ask(served, splits, chosen, batch)
-        outputs = _outputs(model, splits, chosen, meta, batch)
+        answers, wrong = ask_all(_sending(served), splits, chosen, batch)
+        outputs = outputs_of(model, splits, chosen, meta, batch)
         problems += [f"{where}: {name}: {text}" for text in wrong]
         judged, unknown = judge_answers(answers, splits, chosen, outputs, meta, recipe)
         problems += [f"{where}: {name}: {text}" for text in judged]
         notes += [text for text in unknown if text not in notes]
         if isinstance(splits.samples, TableSamples) and not judged and not unknown:
-            few = _outputs(model, splits, chosen[:_ROWS], meta, _ROWS)
+            few = outputs_of(model, splits, chosen[:_ROWS], meta, _ROWS)
             several = _several_rows(served, splits, chosen[:_ROWS], few, meta, recipe)
             problems += [f"{where}: {name}: {text}" for text in several]
     return AnswersReport(
@@ -100,7 +100,14 @@ def check_answers(
     )
 
 
-def _outputs(
+def chosen_of(splits: Splits) -> NDArray[np.int64]:
+    """Return the samples of the test split that are sent."""
+    places = np.unique(np.linspace(0, len(splits.test) - 1, min(MOST, len(splits.test))))
+    chosen: NDArray[np.int64] = splits.test[places.astype(np.int64)]
+    return chosen
+
+
+def outputs_of(
     model: Model, splits: Splits, chosen: NDArray[np.int64], meta: Meta, batch: int
 ) -> NDArray[np.float64]:
     """Return a model's own outputs for training's tensors, in the batches that are served: in
@@ -158,19 +165,27 @@ def _misread(
             return
 
 
-def _ask(
-    service: Service, splits: Splits, chosen: NDArray[np.int64], batch: int
+def _sending(service: Service) -> Send:
+    return lambda requests: service.answers([{"body": body} for body, _ in requests])
+
+
+def ask_all(
+    send: Send, splits: Splits, chosen: NDArray[np.int64], batch: int
 ) -> tuple[list[Any], list[str]]:
-    """Return the answers to samples, decoded; None where there is none, and why."""
+    """Return the answers to samples, decoded; None where there is none, and why.
+
+    In batches as they are served, what is no request behind the first.
+    """
     answers: list[Any] = []
     problems: list[str] = []
     for start in range(0, len(chosen), batch):
-        requests = [{"body": splits.samples.request(int(i))[0]} for i in chosen[start:][:batch]]
+        requests = [splits.samples.request(int(index)) for index in chosen[start:][:batch]]
         if not start:
             # A bad neighbour gets its own refusal and spoils nobody else's answer.
-            requests.append({"body": _JUNK})
+            requests.append((JUNK, "application/octet-stream"))
         try:
-            bodies, statuses = service.answers(requests)
+            bodies, statuses = send(requests)
+        # Whatever a handler of one's own may raise.
         except Exception as error:  # noqa: BLE001
             return [None] * len(chosen), [f"fails over a whole batch: {_told(error)}"]
         if not start:
@@ -179,7 +194,7 @@ def _ask(
                 problems.append(f"a request that is none is answered with {junk}, not with a 4xx")
         for place, (body, status) in enumerate(zip(bodies, statuses, strict=True), start):
             if status == 200:
-                answers.append(json.loads(body))
+                answers.append(parsed(body))
                 continue
             answers.append(None)
             problems.append(
@@ -231,4 +246,6 @@ def _several_rankings(answer: Any, outputs: NDArray[np.float64], meta: Meta) -> 
 
 
 def _told(error: Exception) -> str:
+    if isinstance(error, WorkerError):
+        return str(error)
     return f"{type(error).__name__}: {error}"

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from marwright.archive.names import printable
-from marwright.archive.rules.handler import module_classes
 from marwright.archive.rules.python import parse
 from marwright.archive.rules.root_names import taken
-from marwright.recipe.modules import defined_names
+from marwright.recipe.entry import defined_names, module_classes
 from marwright.recipe.suggest import suggestion
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

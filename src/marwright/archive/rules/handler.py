@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from marwright.archive.names import printable
 from marwright.archive.rules.python import parse
 from marwright.archive.rules.root_names import taken
-from marwright.recipe.modules import STOCK_HANDLERS, defined_names
+from marwright.recipe.entry import entry_fault
+from marwright.recipe.modules import STOCK_HANDLERS
 
 # Those of TorchServe's own modules that torch-model-archiver takes by name.
 STOCK = frozenset(
@@ -69,41 +68,5 @@ def handler_problems(text: str, read: Callable[[str], bytes | None]) -> list[str
         tree = parse(source, handler.file)
     except ValueError as error:
         return [str(error)]
-    if problem := _entry_problem(tree, handler.function):
-        return [f"{handler.file}: {problem}"]
-    return []
-
-
-def _entry_problem(tree: ast.Module, function: str | None) -> str:
-    names = defined_names(tree)
-    if (function or "handle") in names or "*" in names:
-        return ""
-    if function:
-        return f"has no {function}; TorchServe would look for a class instead, without a word"
-    # As TorchServe sees it: the last class of a name, in `if` and `try` too.
-    classes = {node.name: node for node in module_classes(tree)}
-    if len(classes) != 1:
-        found = ", ".join(sorted(classes)) or "none"
-        return f"needs a function `handle`, or exactly one class; it has {found}"
-    [node] = classes.values()
-    methods = defined_names(ast.Module(body=node.body, type_ignores=[]))
-    inherits = [base for base in node.bases if not _is_object(base)]
-    missing = [name for name in ("initialize", "handle") if name not in methods]
-    if missing and not inherits:
-        return f"class {node.name} has no `{missing[0]}` method, which TorchServe calls"
-    return ""
-
-
-def module_classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
-    """Yield the classes that a module defines when it is run, under `if` and `try` as well."""
-    waiting: deque[ast.AST] = deque(tree.body)
-    while waiting:
-        node = waiting.popleft()
-        if isinstance(node, ast.ClassDef):
-            yield node
-        elif isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler)):
-            waiting += ast.iter_child_nodes(node)
-
-
-def _is_object(base: ast.expr) -> bool:
-    return isinstance(base, ast.Name) and base.id == "object"
+    fault = entry_fault(tree, handler.function)
+    return [] if fault is None else [f"{handler.file}: {fault.text}"]

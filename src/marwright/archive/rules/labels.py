@@ -10,9 +10,10 @@ from typing import Any
 
 from marwright.archive.container.types import Unreadable
 from marwright.archive.names import printable
-from marwright.archive.rules.handler import is_stock, module_classes, parse_handler
+from marwright.archive.rules.handler import is_stock, parse_handler
 from marwright.archive.rules.python import parse
 from marwright.archive.rules.stock import WITHOUT_PAYLOAD
+from marwright.recipe.entry import module_classes
 
 LABELS = "index_to_name.json"
 _OWN = "ts.torch_handler"

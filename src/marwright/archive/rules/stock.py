@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from marwright.archive.rules.handler import STOCK, module_classes
+from marwright.archive.rules.handler import STOCK
 from marwright.archive.rules.python import MOST_SOURCE
+from marwright.recipe.entry import module_classes
 from marwright.recipe.regular import read_regular
 from marwright.recipe.syntax import syntax_tree
 

@@ -41,6 +41,7 @@ def run(job: Job) -> str:
         recipe,
         job.root,
         handler_options(recipe),
+        traced=job.inputs["model.pt"],
         atol=report.limit,
         rtol=report.tolerance.floor,
     )

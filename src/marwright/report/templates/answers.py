@@ -12,5 +12,13 @@ ANSWERS = """\
 {% endfor %}
 </ol>
 {% endif %}
+{% if report.absent %}
+<h3>Not checked</h3>
+<ul>
+{% for text in report.absent %}
+<li>{{ text }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 {% include "notes" %}
 """
