@@ -67,8 +67,8 @@ class DigitsHandler:
         return [json_answer({"predictions": ranked(row, self.loaded)}) for row in outputs.numpy()]
 
     def _read(self, body: object) -> NDArray[np.float32]:
-        if not isinstance(body, (bytes, bytearray)):
-            raise BadRequest("send the image's bytes as the body")
+        if not isinstance(body, (bytes, bytearray)) or not body:
+            raise BadRequest("send the image's bytes as the body; it is empty, or no image")
         spec = self.loaded.spec
         assert isinstance(spec, ImageSpec)
         grey = np.asarray(upright(open_image(bytes(body)), 1))

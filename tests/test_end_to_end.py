@@ -48,7 +48,7 @@ def server(shipped: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def opened(name: str) -> tuple[Recipe, Splits]:
     recipe = load_recipe(ROOT / "archive" / f"{name}.toml")
-    return recipe, open_dataset(recipe, Path()).splits
+    return recipe, open_dataset(recipe, ROOT).splits
 
 
 def ask_image(server: Server, body: bytes) -> httpx.Response:
@@ -63,8 +63,8 @@ def test_digits_over_rest_are_as_accurate_as_the_recipe_promises(server: Server)
     assert {answer.status_code for answer in answers} == {200}
     labels = [int(answer.json()["predictions"][0]["label"]) for answer in answers]
     accuracy = accuracy_score(splits.samples.targets[splits.test], labels)
-    assert recipe.fit.minimum_metric is not None
-    assert accuracy >= recipe.fit.minimum_metric
+    assert recipe.training.minimum_metric is not None
+    assert accuracy >= recipe.training.minimum_metric
     meta = json.loads((ROOT / "build/digits/meta.json").read_bytes())
     # Kernels for other batch sizes may decide one tie otherwise.
     assert accuracy == pytest.approx(meta["metrics"]["accuracy"], abs=1.5 / len(labels))
@@ -76,10 +76,45 @@ def test_diabetes_over_rest_is_as_good_as_the_recipe_promises(server: Server) ->
     answer = server.predict("diabetes", json=rows)
     assert answer.status_code == 200
     r2 = r2_score(splits.samples.targets[splits.test], answer.json()["predictions"])
-    assert recipe.fit.minimum_metric is not None
-    assert r2 >= recipe.fit.minimum_metric
+    assert recipe.training.minimum_metric is not None
+    assert r2 >= recipe.training.minimum_metric
     meta = json.loads((ROOT / "build/diabetes/meta.json").read_bytes())
     assert r2 == pytest.approx(meta["metrics"]["r2"], abs=1e-4)
+
+
+def test_dark_ink_on_paper_is_read_as_the_ink_of_training_is(server: Server) -> None:
+    _, splits = opened("digits")
+    body = splits.samples.request(splits.test[0])[0]
+    ink = np.asarray(Image.open(io.BytesIO(body)))
+    photo = np.full((ink.shape[0] + 6, ink.shape[1] + 9), 255, dtype=np.uint8)
+    photo[2 : 2 + ink.shape[0], 5 : 5 + ink.shape[1]] = 255 - ink
+    shot = io.BytesIO()
+    Image.fromarray(photo).save(shot, "PNG")
+    assert ask_image(server, shot.getvalue()).json() == ask_image(server, body).json()
+
+
+def test_a_blank_image_is_a_422_and_its_neighbours_are_answered(server: Server) -> None:
+    _, splits = opened("digits")
+    good = splits.samples.request(splits.test[0])[0]
+    blank = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 255, dtype=np.uint8)).save(blank, "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(lambda body: ask_image(server, body), [good, blank.getvalue()] * 8)]
+    assert [answer.status_code for answer in answers] == [200, 422] * 8
+    assert answers[1].json()["error"].startswith("the image is blank")
+
+
+def test_nine_of_ten_patients_are_within_their_intervals(server: Server) -> None:
+    recipe, splits = opened("diabetes")
+    rows = [json.loads(splits.samples.request(i)[0]) for i in splits.test]
+    answer = server.predict("diabetes", json=rows).json()
+    assert answer["unit"].startswith("points of disease progression")
+    truths = splits.samples.targets[splits.test]
+    within = [low <= y <= high for y, (low, high) in zip(truths, answer["intervals"], strict=True)]
+    assert 0.84 <= np.mean(within) <= 0.96
+    meta = json.loads((ROOT / "build/diabetes/meta.json").read_bytes())
+    # What the recipe says of its error is about what training measured.
+    assert recipe.postprocess.params["rmse"] == pytest.approx(meta["metrics"]["rmse"], rel=0.02)
 
 
 def test_an_answer_is_compact_json_of_ranked_labels(server: Server) -> None:
