@@ -80,6 +80,21 @@ def test_a_script_is_a_step_like_any_other(scripted: Path) -> None:
     assert "below [train] minimum_metric = 0.99" in done.stderr
 
 
+def test_a_script_is_studied_over_seeds(scripted: Path) -> None:
+    edit(scripted, "archive/own.toml", "[train]", "[study]\nseeds = 2\n\n[train]")
+    edit(
+        scripted,
+        "archive/own.toml",
+        "seeds = 2",
+        'seeds = 2\nvariants.long = { "train.params.epochs" = 3 }',
+    )
+    built(scripted, "study")
+    report = json.loads((scripted / "archive/own/study.json").read_text(encoding="utf-8"))
+    assert [variant["epochs"] for variant in report["variants"]] == [[2, 2], [3, 3]]
+    (first, second), _ = (variant["metrics"] for variant in report["variants"])
+    assert first != second
+
+
 def test_a_script_runs_alone(scripted: Path) -> None:
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(

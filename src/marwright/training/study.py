@@ -157,12 +157,14 @@ def _trained(values: dict[str, Any], root: Path, parent: Checkpoint | None) -> T
     """Train once."""
     from tempfile import TemporaryDirectory
 
+    from marwright.training.fitted import Kept
     from marwright.training.run import train
     from marwright.training.types import REPORT
 
     recipe = msgspec.convert(values, Recipe)
-    with TemporaryDirectory() as folder:
-        meta = train(recipe, root, Path(folder), lambda *_: None, parent=parent).meta
+    with TemporaryDirectory() as folder, TemporaryDirectory() as own:
+        kept = Kept(folder=Path(own))
+        meta = train(recipe, root, Path(folder), lambda *_: None, parent=parent, kept=kept).meta
         report = msgspec.json.decode((Path(folder) / REPORT).read_bytes(), type=TrainReport)
     return Trial(
         metrics=meta.metrics,
