@@ -15,11 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "figures.md"
 # In the order of the page. Each module has `TITLE` and `prove(root, folder) -> (ok, markdown)`.
-PROOFS = ("choose", "studies", "resume", "processes", "train_speed", "rest", "noop", "reproducible",
+PROOFS = ("studies", "resume", "processes", "train_speed", "rest", "noop", "reproducible",
           "kills", "pack_kills", "archive_speed", "verify_speed", "gate_speed", "int8", "parity",
           "decoding", "memory", "fresh")  # fmt: skip
 
-_SECTION = re.compile(r"^## .+?\n\n`python -m ci\.prove (\w+)`.*?(?=^## |\Z)", re.M | re.S)
+_SECTION = re.compile(r"^## .+?\n\n`python -m bench (\w+)`.*?(?=^## |\Z)", re.M | re.S)
 _HEAD = """\
 # Figures
 

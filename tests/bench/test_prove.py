@@ -40,5 +40,5 @@ def test_commands_that_prove_name_proofs(page: str) -> None:
     place = ROOT / page
     files = [place] if place.is_file() else sorted(place.rglob("*.md"))
     for file in files:
-        for command in re.findall(r"-m ci\.prove((?: \w+)+)", file.read_text(encoding="utf-8")):
+        for command in re.findall(r"-m bench((?: \w+)+)", file.read_text(encoding="utf-8")):
             assert set(command.split()) <= set(PROOFS), file.name

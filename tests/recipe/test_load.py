@@ -59,7 +59,7 @@ def test_the_shipped_recipes_are_read() -> None:
         ("floor =", "flor =", '[parity] flor: unknown key; did you mean "floor"?'),
         ("top_k =", "topk =", '[postprocess] topk: unknown key; did you mean "top_k"?'),
         ("handler =", "handlers =", '[serve] handlers: unknown key; did you mean "handler"?'),
-        ("top_k =", "zzz =", "[postprocess] zzz: unknown key; known: decimals, top_k"),
+        ("top_k =", "zzz =", "[postprocess] zzz: unknown key; known: decimals, params, top_k"),
         ("opset = 20", "dynamic.heigth = [4, 16]", '[export.dynamic] heigth: unknown key; did you'),
         # A wrong type.
         ('"1.0"', "1.0", "version: expected `str`, got `float`: put it in quotes (it says 1.0)"),
