@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.projects import ALL, SRC, built, edit, make_project
+from tests.projects import ALL, SRC, archives, built, edit, make_project, pipeline
 
 pytestmark = pytest.mark.torch
 
@@ -29,12 +30,12 @@ def test_changed_value_is_shown_and_later_steps_wait(project: Path) -> None:
 
 
 def test_changed_source_is_named(project: Path) -> None:
-    edit(project, f"{SRC}/archive/probe.py", "os.chdir(folder)", "os.chdir(str(folder))")
+    edit(project, f"{SRC}/archive/running.py", "    yield\n", "    _ = 0\n    yield\n")
     told = lines(project)
     assert told[-1].split(maxsplit=2) == [
         "verify",
         "stale",
-        "source marwright/archive/probe.py: changed",
+        "source marwright/archive/running.py: changed",
     ]
     assert all(" current " in line for line in told[1:-1])
 
@@ -62,3 +63,34 @@ def test_list_shows_metric_exports_and_state(project: Path) -> None:
         assert " r2 " in line
         assert "≤" in line
         assert line.rstrip().endswith("current")
+
+
+def test_machines_read_states_and_figures(project: Path) -> None:
+    edit(project, "archive/tiny_a.toml", "seed = 0", "seed = 5")
+    done = json.loads(built(project, "explain", "--json"))
+    assert {step["state"] for step in done["tiny_b"]} == {"current"}
+    assert done["tiny_a"][0] == {
+        "step": "train", "state": "stale", "reasons": ["recipe fit.seed: 0 → 5"],
+    }  # fmt: skip
+    rows = {row["model"]: row for row in json.loads(built(project, "list", "--json"))}
+    meta = json.loads((project / "build/tiny_b/meta.json").read_bytes())
+    assert rows["tiny_b"]["metrics"] == meta["metrics"]
+    assert rows["tiny_b"]["parity"]["ok"] is True
+    assert rows["tiny_b"]["published"] == archives(project)["tiny_b.mar"]
+    assert (rows["tiny_a"]["state"], rows["tiny_b"]["state"]) == ("train is stale", "current")
+
+
+def test_a_build_says_as_much_as_is_asked_for(project: Path) -> None:
+    edit(project, "archive/tiny_a.toml", "seed = 0", "seed = 5\nepochs = 1\nbatch_size = 16")
+    edit(project, "archive/tiny_a.toml", "epochs = 2\n", "")
+    said = built(project, "train", "--model", "tiny_a", "-v")
+    [starts] = [line for line in said.splitlines() if "train    starts" in line]
+    assert all(f"recipe fit.{key}: " in starts for key in ("seed", "epochs", "batch_size"))
+    assert built(project, "train", "--model", "tiny_a", "-q") == ""
+    edit(project, "archive/tiny_a.toml", "seed = 5", "seed = 6")
+    assert built(project, "train", "--model", "tiny_a", "--quiet") == ""
+    # Errors are for everybody.
+    edit(project, "archive/tiny_a.toml", 'minimum_metric = "any"', "minimum_metric = 0.99")
+    done = pipeline(project, "train", "--model", "tiny_a", "-q")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "below [fit] minimum_metric = 0.99" in done.stderr

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from marwright.archive.names import one_line
 from marwright.archive.store import list_store, removal
+from marwright.archive.types import read_json
+from marwright.files import sha256_file
+from marwright.parity.types import ParityReport
 from marwright.pipeline.facts import (
     CHECKPOINT_BEFORE,
     NONE,
     REFUSED,
     facts_of,
     judged_anew,
+    of_this_checkpoint,
     why_not_current,
 )
 from marwright.pipeline.keys import KeyMaker
@@ -24,11 +32,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
+def list_models(recipes: dict[str, Recipe], layout: Layout, *, as_json: bool = False) -> int:
     """Print the table; returns 0."""
+    keys = KeyMaker(layout)
+    if as_json:
+        print(json.dumps([*_rows(recipes, layout, keys)], ensure_ascii=False, indent=2))
+        return 0
     from rich.table import Table
 
-    keys = KeyMaker(layout)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("model", "version", "task", "metric", "exports agree", "published", "state"):
         table.add_column(column, no_wrap=True)
@@ -45,6 +56,25 @@ def list_models(recipes: dict[str, Recipe], layout: Layout) -> int:
     for line in (*strangers(layout), *_served_older(layout)):
         print(line)
     return 0
+
+
+def _rows(recipes: dict[str, Recipe], layout: Layout, keys: KeyMaker) -> Iterator[dict[str, Any]]:
+    """Yield a JSON-ready row a model: figures as they were measured, null for what is not there."""
+    for name, recipe in recipes.items():
+        meta = read_json(layout.folder(name) / "meta.json", dict[str, Any]) or {}
+        report = read_json(layout.folder(name) / "parity.json", ParityReport)
+        target = layout.store_target(name)
+        yield {
+            "model": name,
+            "version": recipe.version,
+            "task": recipe.task,
+            "state": why_not_current(recipe, layout, keys) or "current",
+            "metrics": meta.get("metrics"),
+            "baseline": meta.get("baseline"),
+            "parity": None if report is None else to_builtins(report.summary()),
+            "of_this_checkpoint": of_this_checkpoint("parity", name, layout),
+            "published": sha256_file(target) if target.exists() else None,
+        }
 
 
 def print_table(table: Table) -> None:

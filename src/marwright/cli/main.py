@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from marwright.cli.alone import project_lock
@@ -77,6 +78,15 @@ def parser() -> argparse.ArgumentParser:
 
     for verb, about in _BUILD_HELP.items():
         build = add(verb, about, _build)
+        volume = build.add_mutually_exclusive_group()
+        for flag, name, what in (
+            ("-q", "quiet", "print errors only"),
+            ("-v", "verbose", "print all that makes a step stale"),
+        ):
+            volume.add_argument(
+                flag, f"--{name}", dest="volume", action="store_const", const=name,
+                default="plain", help=what,
+            )  # fmt: skip
         build.add_argument(
             "targets", nargs="*", metavar="TARGET",
             help="further build verbs; for verify: models, or archives",
@@ -98,9 +108,13 @@ def parser() -> argparse.ArgumentParser:
                 help="send this to the handler of each file too, and show its answer; a file, - "
                 "for standard input, or JSON text; may be given again",
             )  # fmt: skip
-    explained = add("explain", "for every step: is it current, and if not, what changed", _explain)
-    _add_models(explained)
-    _add_models(add("list", "a table of models, versions, metrics, exports and state", _list))
+    for verb, about, show in (
+        ("explain", "for every step: is it current, and if not, what changed", _explain),
+        ("list", "a table of models, versions, metrics, exports and state", _list),
+    ):
+        shown = add(verb, about, show)
+        _add_models(shown)
+        shown.add_argument("--json", action="store_true", help="for machines")
     serve = add("serve", "run TorchServe on the model store until Ctrl-C", _serve)
     _add_models(serve)
     _add_port(serve)
@@ -247,13 +261,13 @@ def _clean(args: argparse.Namespace, layout: Layout) -> int:
 def _explain(args: argparse.Namespace, layout: Layout) -> int:
     from marwright.cli.explain import explain
 
-    return _for_all(explain, args.model, layout)
+    return _for_all(partial(explain, as_json=args.json), args.model, layout)
 
 
 def _list(args: argparse.Namespace, layout: Layout) -> int:
     from marwright.cli.listing import list_models
 
-    return _for_all(list_models, args.model, layout)
+    return _for_all(partial(list_models, as_json=args.json), args.model, layout)
 
 
 def _serve(args: argparse.Namespace, layout: Layout) -> int:
@@ -414,11 +428,12 @@ def _build(args: argparse.Namespace, layout: Layout) -> int:
         steps = steps_of_quick_look()
     else:
         steps = steps_up_to(furthest(verbs))
-    built = build(whole, steps, layout, jobs=args.jobs)
+    built = build(whole, steps, layout, jobs=args.jobs, volume=args.volume)
     outcomes |= {outcome.model: outcome for outcome in built}
     from marwright.cli.summary import summarise
 
-    code = summarise([*outcomes.values()], verbs, layout, debug=args.debug) or code
+    quiet = args.volume == "quiet"
+    code = summarise([*outcomes.values()], verbs, layout, debug=args.debug, quiet=quiet) or code
     if "report" in verbs:
         from marwright.pipeline.facts import why_not_current
         from marwright.pipeline.keys import KeyMaker

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def summarise(
-    outcomes: list[Outcome], verbs: list[str], layout: Layout, *, debug: bool = False
+    outcomes: list[Outcome],
+    verbs: list[str],
+    layout: Layout,
+    *,
+    debug: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Print how models were built; returns the exit code.
 
@@ -20,9 +25,11 @@ def summarise(
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed and not any(outcome.ran for outcome in outcomes):
         models = ", ".join(outcome.model for outcome in outcomes)
-        print(f"up to date ({' '.join(verbs)}): {models}")
+        if not quiet:
+            print(f"up to date ({' '.join(verbs)}): {models}")
         return 0
-    _print_table(outcomes, layout)
+    if not quiet:
+        _print_table(outcomes, layout)
     for outcome in failed:
         assert outcome.error is not None
         where = f"{outcome.model} {outcome.failed_step}".strip()

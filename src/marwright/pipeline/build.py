@@ -25,7 +25,7 @@ from marwright.recipe.types import Recipe
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from marwright.pipeline.display import Display
+    from marwright.pipeline.display import Display, Volume
 
 
 _NOTICE_SIGNALS_S = 0.2
@@ -42,7 +42,12 @@ class Outcome:
 
 
 def build(
-    recipes: dict[str, Recipe], steps: tuple[Step, ...], layout: Layout, *, jobs: int = 1
+    recipes: dict[str, Recipe],
+    steps: tuple[Step, ...],
+    layout: Layout,
+    *,
+    jobs: int = 1,
+    volume: Volume = "plain",
 ) -> list[Outcome]:
     """Bring models up to the last of `steps`; returns what ran and what failed.
 
@@ -70,7 +75,7 @@ def build(
         pool = ThreadPoolExecutor(max_workers=jobs)
         running: dict[str, Future[Outcome]] = {}
         trained = {name: Trained() for name in stale}
-        with Display() as display, ending_at_once(display.close):
+        with Display(volume) as display, ending_at_once(display.close):
             for name in stale:
                 recipe, wanted = goals[name]
                 # Taken up in this order, so whoever is waited for has a thread already.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,15 +22,20 @@ from rich.progress import (
 
 # In a log file, a line of progress now and then shows that it lives.
 _PLAIN_INTERVAL_S = 5.0
+# Why a step runs, in so many reasons at most, unless all are asked for.
+_REASONS = 2
+# quiet: nothing but errors; verbose: every reason of a step.
+Volume = Literal["quiet", "plain", "verbose"]
 
 
 class Display:
     """Shows the steps that run; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, volume: Volume = "plain") -> None:
+        self.volume = volume
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.bars: Progress | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and volume != "quiet":
             self.bars = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -59,7 +64,8 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self.console.print(line, markup=False)
+        if self.volume != "quiet":
+            self.console.print(line, markup=False)
 
     @contextmanager
     def step(self, model: str, step: str, reasons: Sequence[str]) -> Iterator[ShownStep]:
@@ -82,7 +88,9 @@ class ShownStep:
         self._first: tuple[int, float] | None = None
         self._task: TaskID | None = None
         self._lock = threading.Lock()
-        why = "; ".join(reasons[:2]) + (f"; and {len(reasons) - 2} more" * (len(reasons) > 2))
+        most = len(reasons) if display.volume == "verbose" else _REASONS
+        more = len(reasons) - most
+        why = "; ".join(reasons[:most]) + (f"; and {more} more" * (more > 0))
         if display.bars:
             self._task = display.bars.add_task(self._name, total=None, text=why)
         else:
