@@ -27,7 +27,7 @@ from marwright.parity.backends import onnx_backend, reference_backend, traced_ba
 from marwright.recipe.errors import ExportError
 from marwright.training.examples import drawn
 from marwright.training.inference import for_inference
-from tests.archive import beside
+from tests.export import beside
 
 pytestmark = [
     pytest.mark.torch,
@@ -401,7 +401,7 @@ def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
 def last_line(code: Any, *, before: int = 0) -> str:
     lines, first = inspect.getsourcelines(code)
     file = "beside.py" if code.__module__.endswith("beside") else "test_exported_networks.py"
-    return rf"tests/archive/{file}:{first + len(lines) - 1 - before}"
+    return rf"tests/export/{file}:{first + len(lines) - 1 - before}"
 
 
 def with_helper(helper: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
