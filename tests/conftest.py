@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,3 +71,22 @@ def built_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(built_project: Path, tmp_path: Path) -> Path:
     """A copy of the built project: other inodes and times, the same bytes."""
     return Path(shutil.copytree(built_project, tmp_path / "project"))
+
+
+@pytest.fixture
+def calm_torch() -> Iterator[None]:
+    """One thread, as tests run beside each other; all that training sets is set back."""
+    import numpy as np
+    import torch
+
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+    if torch.are_deterministic_algorithms_enabled() != strict:
+        torch.use_deterministic_algorithms(strict)
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.onnx]
 # The cheapest of those with batch norm: 14 s of CPU time for both stages.
 SMALLEST = "shufflenet_v2_x0_5"
 SIDE = 12
-REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
 
 @pytest.fixture(scope="module", autouse=True)

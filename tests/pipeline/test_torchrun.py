@@ -31,9 +31,14 @@ PLAIN = {
 
 
 def diabetes(**settings: Any) -> Recipe:
-    """Return the shipped recipe, with settings whose dots are written as `__`."""
+    """Return a recipe of the engine's own loop, with settings whose dots are written as `__`."""
     named = {name.replace("__", "."): value for name, value in settings.items()}
-    return varied(load_recipe(ROOT / "archive" / "diabetes.toml"), PLAIN | named)
+    recipe = load_recipe(ROOT / "archive" / "diabetes.toml")
+    own = {
+        "train": None, "model.factory": "mlp", "model.params": {"hidden": 16, "dropout": 0.0},
+        "serve.handler": "predict_table",
+    }  # fmt: skip
+    return varied(recipe, own | PLAIN | named)
 
 
 def job(recipe: Recipe, folder: Path, root: Path = ROOT) -> Job:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -19,24 +18,6 @@ from marwright.training.types import Splits
 
 RecipeMaker = Callable[..., Recipe]
 ModuleMaker = Callable[..., None]
-
-
-@pytest.fixture
-def calm_torch() -> Iterator[None]:
-    """One thread, as tests run beside each other; all that training sets is set back."""
-    import torch
-
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-    if torch.are_deterministic_algorithms_enabled() != strict:
-        torch.use_deterministic_algorithms(strict)
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
 
 
 def table_recipe(

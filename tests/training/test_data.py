@@ -58,19 +58,20 @@ def test_a_data_set_is_opened_and_split(make_module: ModuleMaker) -> None:
     assert found.duplicates.compared == len(splits.test) + len(splits.validation)
 
 
-@pytest.mark.parametrize("name", ["digits", "diabetes"])
-def test_the_shipped_data_is_opened(name: str) -> None:
+# Two digits are nearly the same once they are centred.
+@pytest.mark.parametrize(("name", "count", "near"), [("digits", 1797, 1), ("diabetes", 442, 0)])
+def test_the_shipped_data_is_opened(name: str, count: int, near: int) -> None:
     recipe = load_recipe(ROOT / "archive" / f"{name}.toml")
-    found = open_dataset(recipe, Path())
+    found = open_dataset(recipe, ROOT)
     splits = found.splits
-    assert sum(map(len, splits.named().values())) == {"digits": 1797, "diabetes": 442}[name]
-    assert (found.faults, found.duplicates.near, found.duplicates.leaked) == ((), 0, 0)
+    assert sum(map(len, splits.named().values())) == count
+    assert (found.faults, found.duplicates.near, found.duplicates.leaked) == ((), near, 0)
     # The same samples in the same splits, on every machine.
-    assert splits.digests() == open_dataset(recipe, Path()).splits.digests()
+    assert splits.digests() == open_dataset(recipe, ROOT).splits.digests()
 
 
 def test_digits_are_split_in_about_the_same_proportions() -> None:
-    splits = open_dataset(load_recipe(ROOT / "archive/digits.toml"), Path()).splits
+    splits = open_dataset(load_recipe(ROOT / "archive/digits.toml"), ROOT).splits
     targets = splits.samples.targets
     for label in range(10):
         whole = int((targets == label).sum())

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from marwright.training import leakage
-from marwright.training.datasets import diabetes, digits, wine
+from marwright.training.datasets import breast_cancer, diabetes, digits
 from marwright.training.leakage import SHOWN, duplicates
 from marwright.training.samples import ImageSamples, Samples, TableSamples, TextSamples
 from marwright.training.types import Splits
@@ -217,7 +217,7 @@ def rounded(values: np.ndarray, digits: int) -> np.ndarray:
     return np.round(values * 10.0 ** (digits - 1 - size)) / 10.0 ** (digits - 1 - size)
 
 
-@pytest.mark.parametrize("load", [diabetes.load, wine.load])
+@pytest.mark.parametrize("load", [diabetes.load, breast_cancer.load])
 @pytest.mark.parametrize(
     "copied", [lambda rows: rows.astype(np.float32), lambda rows: rounded(rows, 4)]
 )
@@ -239,7 +239,7 @@ def test_a_row_that_was_rounded_is_found(
     )
 
 
-@pytest.mark.parametrize("load", [diabetes.load, wine.load])
+@pytest.mark.parametrize("load", [diabetes.load, breast_cancer.load])
 def test_other_rows_are_no_copies(load: Callable[[], TableSamples]) -> None:
     found = duplicates(splits_of(load(), 60))
     assert (found.compared, found.near, found.leaked) == (60, 0, 0)

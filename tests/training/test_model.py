@@ -89,7 +89,7 @@ def test_params_that_the_factory_refuses_are_named(params: dict[str, Any], reaso
 def test_a_network_of_other_samples_is_named(recipe: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(RecipeError, match=r"^archive/tiny\.toml: \[model") as caught:
         build_model(recipe, Path(), shape, 2)
-    assert f"train/models/{recipe.model.factory}.py" in str(caught.value)
+    assert f"marwright/training/models/{recipe.model.factory}.py" in str(caught.value)
 
 
 class Merged(nn.Module):
