@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +74,9 @@ def _model(folder: Path, name: str | None) -> str:
 
 def _files(kind: Kind, model: str) -> Iterator[tuple[str, str]]:
     """Yield the path of each file of a project, and what stands in it."""
+    # Slow to import, and every command line reads this module's kinds.
+    from importlib.metadata import version
+
     for part in ("common", kind):
         folder = _TEMPLATES / part
         for file in sorted(folder.rglob("*.in")):
