@@ -161,8 +161,8 @@ def _set_threads(recipe: Path, threads: int) -> None:
     text = recipe.read_text(encoding="utf-8")
     # A recipe that says how many threads it wants keeps them: it is one of these two.
     if "threads =" not in text:
-        changed = text.replace("[fit]\n", f"[fit]\nthreads = {threads}\n", 1)
-        assert changed != text, f"{recipe.name} has no [fit]"
+        changed = re.sub(r"^\[(fit|train)\]\n", rf"\g<0>threads = {threads}\n", text, flags=re.M)
+        assert changed != text, f"{recipe.name} has neither [fit] nor [train]"
         recipe.write_text(changed, encoding="utf-8")
 
 

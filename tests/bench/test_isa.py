@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,12 @@ def test_the_numeric_tests_are_where_they_are_looked_for() -> None:
     assert len(folders) == 5
     for folder in folders:
         assert [*(ROOT / folder).rglob("test_*.py")], folder
+
+
+@pytest.mark.parametrize("recipe", sorted((isa.ROOT / "archive").glob("*.toml")), ids=str)
+def test_every_shipped_recipe_takes_a_number_of_threads(recipe: Path, tmp_path: Path) -> None:
+    copy = tmp_path / recipe.name
+    copy.write_bytes(recipe.read_bytes())
+    isa._set_threads(copy, 2)
+    values = tomllib.loads(copy.read_text(encoding="utf-8"))
+    assert (values.get("fit") or values["train"])["threads"] == 2
